@@ -1,0 +1,241 @@
+"""Settings: a YAML file, then ``RAG_*`` environment variables, then defaults. The only reader of the environment.
+
+Enters: a path and the environment. Leaves: one frozen, validated :class:`Settings`. This module knows nothing of
+models, engines or documents; it names them. The defaults are those of ``configs/compact.yaml``, and a test holds
+the two equal.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from platformdirs import user_cache_path
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from rag_pipeline.errors import ConfigError
+
+__all__ = [
+    "AnswerSettings",
+    "ChunkingSettings",
+    "ImageSettings",
+    "IngestSettings",
+    "LlmSettings",
+    "RerankerSettings",
+    "SearchSettings",
+    "Settings",
+    "SparseSettings",
+    "TextSettings",
+    "load_settings",
+]
+
+_PREFIX = "RAG_"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _expand(path: Path) -> Path:
+    return path.expanduser()
+
+
+FolderPath = Annotated[Path, AfterValidator(_expand)]
+
+
+class TextSettings(_Section):
+    """The text encoder. ``path`` uses a folder of your own instead of the registered, checked weights."""
+
+    model: str = "bge-small-en-v1.5"
+    path: FolderPath | None = None
+    device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N")
+    batch_tokens: int = Field(default=8192, ge=1, description="tokens encoded in one batch, padding included")
+    threads: int = Field(default=0, ge=0, description="CPU threads of one forward; 0: all")
+
+
+class SparseSettings(_Section):
+    """The sparse leg: ``bm25``, or the text model's own name where it gives sparse weights in the same pass."""
+
+    model: str = "bm25"
+    language: str = Field(
+        default="auto", description="auto (detected per document and per query), or an ISO 639-1 code"
+    )
+    k1: float = Field(default=1.2, ge=0)
+    b: float = Field(default=0.75, ge=0, le=1)
+    average_length: float = Field(default=256.0, gt=0, description="expected passage length, in tokens")
+
+
+class ImageSettings(_Section):
+    """The image encoder; leave the whole section out to find pictures by caption and context only."""
+
+    model: str = "clip-vit-base-patch32"
+    path: FolderPath | None = None
+    device: str = "auto"
+
+
+class RerankerSettings(_Section):
+    """The cross-encoder. ``depth`` candidates are scored for each query."""
+
+    model: str = "ms-marco-MiniLM-L-12-v2"
+    path: FolderPath | None = None
+    device: str = "auto"
+    depth: int = Field(default=20, ge=1, le=1000)
+    threads: int = Field(default=0, ge=0)
+
+
+class ChunkingSettings(_Section):
+    """``max_tokens`` counts the heading path and special tokens, with the text encoder's own tokenizer."""
+
+    max_tokens: int = Field(default=256, ge=16, le=8192)
+    heading_tokens: int = Field(default=48, ge=0, description="most tokens that the heading path may take")
+
+
+class IngestSettings(_Section):
+    """How files are found and parsed. Limits are for one file, in a process of its own."""
+
+    workers: int = Field(default=0, ge=0, description="parsing processes; 0: one for each core, four at most")
+    timeout_s: float = Field(default=120.0, gt=0)
+    memory_mb: int = Field(default=4096, ge=512, description="address space of one parsing process")
+    max_file_mb: float = Field(default=200.0, gt=0)
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+
+class SearchSettings(_Section):
+    """``leg_depth`` hits are taken from each leg before fusion; ``rrf_k`` is the paper's k, with ranks from 1."""
+
+    top_k: int = Field(default=5, ge=1, le=1000)
+    leg_depth: int = Field(default=100, ge=1, le=10_000)
+    rrf_k: float = Field(default=60.0, gt=0)
+    exact_below: int = Field(default=50_000, ge=0, description="points up to which dense search is exact, not HNSW")
+
+
+class AnswerSettings(_Section):
+    """``abstain_below`` is a raw reranker logit, or a cosine without a reranker; None: the model's default."""
+
+    max_sentences: int = Field(default=3, ge=1, le=20)
+    evidence: int = Field(default=5, ge=1, le=50)
+    abstain_below: float | None = None
+
+
+class LlmSettings(_Section):
+    """Any OpenAI-compatible server: Ollama, llama.cpp, vLLM. Left out, answers are extractive."""
+
+    base_url: str
+    model: str
+    api_key: SecretStr = SecretStr("none")
+    timeout_s: float = Field(default=120.0, gt=0)
+    max_tokens: int = Field(default=512, ge=1)
+    context_window: int = Field(default=8192, ge=512)
+    temperature: float = Field(default=0.0, ge=0, le=2)
+
+
+class Settings(BaseSettings):
+    """All that can be chosen. Built by :func:`load_settings`; unknown keys and ``RAG_*`` variables fail."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid", frozen=True, env_prefix=_PREFIX, env_nested_delimiter="__", env_parse_none_str="null"
+    )
+
+    profile: str = "compact"
+    index: FolderPath = Path(".rag")
+    models_dir: FolderPath = Field(default_factory=lambda: user_cache_path("rag_pipeline") / "models")
+    text: TextSettings = TextSettings()
+    sparse: SparseSettings = SparseSettings()
+    image: ImageSettings | None = None
+    reranker: RerankerSettings | None = RerankerSettings()
+    chunking: ChunkingSettings = ChunkingSettings()
+    ingest: IngestSettings = IngestSettings()
+    search: SearchSettings = SearchSettings()
+    answer: AnswerSettings = AnswerSettings()
+    llm: LlmSettings | None = None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let the environment win over the file, whose values arrive as init arguments."""
+        return env_settings, init_settings
+
+    @model_validator(mode="after")
+    def _sparse_model_exists(self) -> Settings:
+        if self.sparse.model not in ("bm25", self.text.model):
+            raise ValueError(f"sparse.model is {self.sparse.model!r}; use 'bm25' or the text model {self.text.model!r}")
+        return self
+
+
+def load_settings(path: Path | str | None = None, **overrides: object) -> Settings:
+    """Read settings from a YAML file and the environment; ``overrides`` replace top-level keys and win over both.
+
+    Raises:
+        ConfigError: the file is missing or not YAML, a key is unknown, or a value is out of range.
+    """
+    origin = str(path) if path is not None else "settings"
+    values = _read_yaml(Path(path)) if path is not None else {}
+    _refuse_unknown_variables(os.environ)
+    try:
+        settings = Settings(**values)
+        return settings.model_copy(update=dict(overrides)) if overrides else settings
+    except ValidationError as exc:
+        raise ConfigError(_one_line(origin, exc)) from exc
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise ConfigError(f"cannot read configuration {path}: {exc.strerror}; pass --config an existing file") from exc
+    except (yaml.YAMLError, UnicodeDecodeError) as exc:
+        where = getattr(exc, "problem_mark", None)
+        place = f" at line {where.line + 1}" if where is not None else ""
+        raise ConfigError(f"configuration {path} is not valid YAML{place}; correct the file") from exc
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"configuration {path} holds a {type(values).__name__}; write keys and values")
+    return values
+
+
+def _refuse_unknown_variables(environ: Mapping[str, str]) -> None:
+    for name in environ:
+        if not name.startswith(_PREFIX):
+            continue
+        key = name.removeprefix(_PREFIX).lower().split("__")[0]
+        if key not in Settings.model_fields:
+            raise ConfigError(f"environment variable {name} is not a setting{_suggest(key, Settings)}; unset it")
+
+
+def _one_line(origin: str, exc: ValidationError) -> str:
+    first = exc.errors()[0]
+    keys = [str(part) for part in first["loc"]]
+    name = ".".join(keys) or "value"
+    more = f" (and {exc.error_count() - 1} more)" if exc.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        return f"{origin}: unknown key {name!r}{_suggest(keys[-1], _section_of(keys[:-1]))}; remove or correct it{more}"
+    shown = "" if first["type"] in ("missing", "value_error") else f", got {first['input']!r}"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{origin}: {name}: {message}{shown}; correct it{more}"
+
+
+def _section_of(keys: list[str]) -> type[BaseModel]:
+    sections: dict[str, type[BaseModel]] = {
+        "text": TextSettings, "sparse": SparseSettings, "image": ImageSettings, "reranker": RerankerSettings,
+        "chunking": ChunkingSettings, "ingest": IngestSettings, "search": SearchSettings, "answer": AnswerSettings,
+        "llm": LlmSettings,
+    }  # fmt: skip
+    return sections.get(keys[0], Settings) if keys else Settings
+
+
+def _suggest(key: str, section: type[BaseModel]) -> str:
+    close = difflib.get_close_matches(key, section.model_fields, n=1)
+    return f", did you mean {close[0]!r}?" if close else f"; known: {', '.join(section.model_fields)}"

@@ -1,0 +1,428 @@
+"""The values that pass between the stages, and the Protocols of the parts that make them.
+
+What enters and leaves each stage is one of these frozen dataclasses, checked when it is made:
+
+    SourceFile -> Document (Elements, Figures) -> Chunk -> Point  ....  Hit -> FusedHit -> Evidence -> Answer
+
+This module knows nothing of any vendor: no torch, no Unstructured, no Qdrant, no LlamaIndex.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = [
+    "Answer",
+    "Box",
+    "Chunk",
+    "Citation",
+    "Document",
+    "Element",
+    "Evidence",
+    "Figure",
+    "FloatMatrix",
+    "FusedHit",
+    "Hit",
+    "ImageEncoder",
+    "LegRank",
+    "Mode",
+    "Point",
+    "Record",
+    "Reranker",
+    "SourceFile",
+    "SparseVector",
+    "TextEncoder",
+    "TextVectors",
+    "chunk_id",
+    "contextual_text",
+    "document_id",
+]
+
+FloatMatrix = npt.NDArray[np.float32]
+Mode = Literal["hybrid", "dense", "sparse", "image"]
+
+NAMESPACE = uuid.UUID("6f1c2f0e-5a53-5e0c-9d0b-7c1f3f1d2a90")
+"""Root of every id in an index. Changing it makes every existing index unreadable."""
+
+
+def document_id(content_hash: str) -> str:
+    """Return the id of a content: ``uuid5(NAMESPACE, content_hash)``, ``content_hash`` in lower-case hex."""
+    return str(uuid.uuid5(NAMESPACE, content_hash))
+
+
+def chunk_id(document: str, position: int, text: str) -> str:
+    """Return the point id of a chunk: ``uuid5(document id, position and text)``.
+
+    >>> chunk_id("6f1c2f0e-5a53-5e0c-9d0b-7c1f3f1d2a90", 0, "a") == chunk_id(
+    ...     "6f1c2f0e-5a53-5e0c-9d0b-7c1f3f1d2a90", 1, "a")
+    False
+    """
+    return str(uuid.uuid5(uuid.UUID(document), f"{position}\n{text}"))
+
+
+# ---------------------------------------------------------------------------------- documents
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """One file as it was found in a folder. ``path`` is absolute; ``content_hash`` is SHA-256 in hex."""
+
+    path: Path
+    root: Path
+    size: int
+    mtime_ns: int
+    content_hash: str
+
+    def __post_init__(self) -> None:
+        if not self.path.is_absolute():
+            raise ValueError(f"SourceFile.path must be absolute, got {self.path}")
+        if len(self.content_hash) != 64:
+            raise ValueError(f"SourceFile.content_hash must be 64 hex digits, got {self.content_hash!r}")
+
+    @property
+    def document_id(self) -> str:
+        """Id of the content, the same for every copy of the file."""
+        return document_id(self.content_hash)
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle on a page. ``page`` counts from 1; the rest are fractions of the page in [0, 1], origin top left."""
+
+    page: int
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    def __post_init__(self) -> None:
+        if self.page < 1:
+            raise ValueError(f"Box.page counts from 1, got {self.page}")
+        if not (0 <= self.left <= self.right <= 1 and 0 <= self.top <= self.bottom <= 1):
+            raise ValueError(f"Box edges must be ordered fractions of the page, got {self}")
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """One piece of a document as Unstructured names it: its text, category and place.
+
+    ``depth`` is the level of a heading, 0 the highest, and None for anything that is not a heading.
+    """
+
+    text: str
+    category: str
+    page: int | None = None
+    depth: int | None = None
+    html: str | None = None
+    box: Box | None = None
+
+    def __post_init__(self) -> None:
+        if not self.text.strip():
+            raise ValueError(f"Element.text must not be blank (category {self.category})")
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A picture: a file of its own, or one inside a document, with its caption and place.
+
+    ``image`` holds the encoded bytes (PNG, JPEG, ...) and ``context`` the text around the picture.
+    ``after`` is the index of the element that it follows, -1 at the start of the document.
+    """
+
+    image: bytes = field(repr=False)
+    media_type: str
+    width: int
+    height: int
+    caption: str = ""
+    context: str = ""
+    page: int | None = None
+    box: Box | None = None
+    after: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What parsing one file yields. ``language`` is an ISO 639-1 code, ``""`` where none was recognised.
+
+    ``notes`` are things a person should know, such as "page 3 has no text: install Tesseract to read scans".
+    """
+
+    source: SourceFile
+    elements: tuple[Element, ...]
+    figures: tuple[Figure, ...] = ()
+    language: str = ""
+    media_type: str = ""
+    title: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """What is embedded and stored: a run of a document's text, or a figure described by caption and context.
+
+    ``text`` is exactly ``document_text[start:end]`` for a chunk of text (see ``documents.chunk``). ``tables`` are
+    the tables in it as HTML. ``figure`` names the picture file, by content hash, and is None for a chunk of text.
+    """
+
+    document_id: str
+    position: int
+    text: str
+    start: int
+    end: int
+    heading: tuple[str, ...] = ()
+    pages: tuple[int, ...] = ()
+    categories: tuple[str, ...] = ()
+    boxes: tuple[Box, ...] = ()
+    tables: tuple[str, ...] = ()
+    tokens: int = 0
+    language: str = ""
+    figure: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.text.strip():
+            raise ValueError(f"Chunk.text must not be blank (document {self.document_id}, position {self.position})")
+        if self.position < 0 or self.start < 0 or self.end < self.start:
+            raise ValueError(f"Chunk place is impossible: position {self.position}, span {self.start}-{self.end}")
+
+    @cached_property
+    def id(self) -> str:
+        """The point id: the same bytes give the same id however often a run is repeated."""
+        return chunk_id(self.document_id, self.position, self.text)
+
+    @property
+    def embed_text(self) -> str:
+        """The text that is encoded: the heading path on a line of its own, then the text."""
+        return contextual_text(self.heading, self.text)
+
+
+def contextual_text(heading: Sequence[str], text: str) -> str:
+    r"""Join a heading path and a text as the encoders see them.
+
+    >>> contextual_text(("Warranty", "Claims"), "Write to us.")
+    'Warranty > Claims\nWrite to us.'
+    """
+    return f"{' > '.join(heading)}\n{text}" if heading else text
+
+
+# ------------------------------------------------------------------------------------- vectors
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SparseVector:
+    """Term weights: ``indices`` (n,) uint32, strictly ascending; ``values`` (n,) float32, positive."""
+
+    indices: npt.NDArray[np.uint32]
+    values: npt.NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        if self.indices.shape != self.values.shape or self.indices.ndim != 1:
+            raise ValueError(f"SparseVector shapes differ: {self.indices.shape} and {self.values.shape}")
+        if len(self.indices) > 1 and not bool(np.all(np.diff(self.indices.astype(np.int64)) > 0)):
+            raise ValueError("SparseVector.indices must be strictly ascending")
+
+    @classmethod
+    def from_weights(cls, weights: Mapping[int, float]) -> SparseVector:
+        """Build from ``{token id: weight}``; weights of zero or less are left out."""
+        kept = sorted((i, w) for i, w in weights.items() if w > 0)
+        return cls(np.array([i for i, _ in kept], dtype=np.uint32), np.array([w for _, w in kept], dtype=np.float32))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TextVectors:
+    """The vectors of n texts: ``dense`` (n, dim) float32 with unit rows, ``sparse`` n term-weight vectors."""
+
+    dense: FloatMatrix
+    sparse: tuple[SparseVector, ...]
+
+    def __post_init__(self) -> None:
+        if self.dense.ndim != 2 or self.dense.dtype != np.float32:
+            raise ValueError(f"TextVectors.dense must be (n, dim) float32, got {self.dense.shape} {self.dense.dtype}")
+        if len(self.sparse) != len(self.dense):
+            raise ValueError(f"TextVectors has {len(self.dense)} dense and {len(self.sparse)} sparse vectors")
+
+
+VectorValue = FloatMatrix | npt.NDArray[np.float32] | SparseVector
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Point:
+    """What is written to the engine: an id, its named vectors, and a JSON payload."""
+
+    id: str
+    vectors: Mapping[str, VectorValue]
+    payload: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Record:
+    """What is read back from the engine; ``vectors`` is empty unless it was asked for."""
+
+    id: str
+    payload: Mapping[str, object]
+    vectors: Mapping[str, VectorValue] = field(default_factory=dict)
+
+
+# ----------------------------------------------------------------------------------- retrieval
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One entry of one leg's ranked list. ``rank`` counts from 1; ``score`` is in the leg's own unit."""
+
+    id: str
+    rank: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class LegRank:
+    """Where one leg put a point: rank from 1, score in the leg's own unit."""
+
+    rank: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class FusedHit:
+    """A point after fusion: its fused score, its rank from 1, and where each leg had put it."""
+
+    id: str
+    rank: int
+    score: float
+    legs: Mapping[str, LegRank]
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A ranked chunk with all that a reader needs to check it.
+
+    ``score`` is the fused score, or the reranker's raw logit where ``reranked`` is true. ``page`` counts from 1.
+    ``start`` is the offset of ``text`` in the document's text.
+    """
+
+    id: str
+    rank: int
+    score: float
+    path: str
+    text: str
+    page: int | None
+    heading: tuple[str, ...]
+    boxes: tuple[Box, ...]
+    legs: Mapping[str, LegRank]
+    reranked: bool = False
+    start: int = 0
+    paths: tuple[str, ...] = ()
+    tables: tuple[str, ...] = ()
+    figure: str | None = None
+    language: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """What a statement rests on: number ``n`` in the answer, and the exact quote with its place.
+
+    ``start`` and ``end`` are offsets of the quote in the document's text; ``page`` counts from 1.
+    """
+
+    n: int
+    path: str
+    page: int | None
+    quote: str
+    start: int
+    end: int
+    boxes: tuple[Box, ...]
+    heading: tuple[str, ...] = ()
+    chunk_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Text whose every statement cites evidence; ``abstained``: the documents do not answer, for ``reason``."""
+
+    text: str
+    citations: tuple[Citation, ...]
+    abstained: bool
+    reason: str = ""
+    timings_ms: Mapping[str, float] = field(default_factory=dict)
+
+
+# ----------------------------------------------------------------------------------- Protocols
+
+
+@runtime_checkable
+class TextEncoder(Protocol):
+    """Texts to dense and sparse vectors. Queries and passages have methods of their own, even where equal."""
+
+    @property
+    def fingerprint(self) -> str:
+        """What must be equal for two vectors to be comparable: models, versions, pooling, prefixes."""
+
+    @property
+    def dim(self) -> int:
+        """Width of a dense vector."""
+
+    @property
+    def max_tokens(self) -> int:
+        """Most tokens a text may have, special tokens and prefixes included."""
+
+    @property
+    def sparse_needs_idf(self) -> bool:
+        """Whether the engine must apply inverse document frequency (true of BM25, false of learned weights)."""
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text as the dense model counts them, special tokens included."""
+
+    def encode_passages(
+        self, texts: Sequence[str], languages: Sequence[str] | None = None, *, truncate: bool = False
+    ) -> TextVectors:
+        """Encode texts to be found. ``languages`` are ISO 639-1 codes, ``""`` or None to detect.
+
+        Raises:
+            InputError: a text is longer than ``max_tokens`` and ``truncate`` is false.
+        """
+
+    def encode_queries(self, texts: Sequence[str], languages: Sequence[str] | None = None) -> TextVectors:
+        """Encode questions; the one place where a query instruction is added.
+
+        Raises:
+            InputError: a question is longer than ``max_tokens``.
+        """
+
+
+@runtime_checkable
+class ImageEncoder(Protocol):
+    """Pictures and the texts that look for them, in one space: rows (n, dim) float32, unit length."""
+
+    @property
+    def fingerprint(self) -> str:
+        """What must be equal for two vectors to be comparable."""
+
+    @property
+    def dim(self) -> int:
+        """Width of a vector."""
+
+    def encode_images(self, images: Sequence[bytes]) -> FloatMatrix:
+        """Encode pictures given as encoded bytes (PNG, JPEG, ...)."""
+
+    def encode_queries(self, texts: Sequence[str]) -> FloatMatrix:
+        """Encode texts that look for pictures."""
+
+
+@runtime_checkable
+class Reranker(Protocol):
+    """A cross-encoder: one raw logit for each (query, passage)."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Model and weights, for traces and reports."""
+
+    def score(self, query: str, passages: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Return (n,) float32 raw logits, higher is more relevant. Long passages are scored by their best window."""
