@@ -10,7 +10,7 @@ This module knows nothing of any vendor: no torch, no Unstructured, no Qdrant, n
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +24,7 @@ __all__ = [
     "Box",
     "Chunk",
     "Citation",
+    "DenseEncoder",
     "Document",
     "Element",
     "Evidence",
@@ -39,8 +40,10 @@ __all__ = [
     "Reranker",
     "SourceFile",
     "SparseVector",
+    "Store",
     "TextEncoder",
     "TextVectors",
+    "VectorValue",
     "chunk_id",
     "contextual_text",
     "document_id",
@@ -358,6 +361,40 @@ class Answer:
 
 
 @runtime_checkable
+class DenseEncoder(Protocol):
+    """Texts to dense vectors only; beside BM25 it makes a :class:`TextEncoder`."""
+
+    @property
+    def fingerprint(self) -> str:
+        """What must be equal for two vectors to be comparable: weights, pooling, prefixes."""
+
+    @property
+    def dim(self) -> int:
+        """Width of a vector."""
+
+    @property
+    def max_tokens(self) -> int:
+        """Most tokens a text may have, special tokens and prefixes included."""
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text, special tokens included."""
+
+    def encode_passages(self, texts: Sequence[str], *, truncate: bool = False) -> FloatMatrix:
+        """Encode texts to be found, (n, dim) float32 unit rows.
+
+        Raises:
+            InputError: a text is longer than ``max_tokens`` and ``truncate`` is false.
+        """
+
+    def encode_queries(self, texts: Sequence[str]) -> FloatMatrix:
+        """Encode questions, (n, dim) float32 unit rows; the one place where a query instruction is added.
+
+        Raises:
+            InputError: a question is longer than ``max_tokens``.
+        """
+
+
+@runtime_checkable
 class TextEncoder(Protocol):
     """Texts to dense and sparse vectors. Queries and passages have methods of their own, even where equal."""
 
@@ -426,3 +463,42 @@ class Reranker(Protocol):
 
     def score(self, query: str, passages: Sequence[str]) -> npt.NDArray[np.float32]:
         """Return (n,) float32 raw logits, higher is more relevant. Long passages are scored by their best window."""
+
+
+@runtime_checkable
+class Store(Protocol):
+    """The engine's contract: points in, hits and records out. Leg names are the names of the vectors."""
+
+    def upsert(self, points: Sequence[Point]) -> None:
+        """Write points, replacing those of the same id; acknowledged means durable after :meth:`flush`."""
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """Remove points; unknown ids are no error."""
+
+    def set_payload(self, ids: Sequence[str], payload: Mapping[str, object]) -> None:
+        """Set these payload keys on these points and leave their other keys and vectors alone."""
+
+    def search(
+        self,
+        legs: Mapping[str, VectorValue],
+        limit: int,
+        *,
+        filters: Mapping[str, str | int] | None = None,
+        exact: bool = False,
+    ) -> dict[str, tuple[Hit, ...]]:
+        """Search each leg; return its best ``limit`` hits, by score descending, then id. No payloads are read."""
+
+    def retrieve(self, ids: Sequence[str], *, with_vectors: bool = False) -> list[Record]:
+        """Return the records of these ids in this order; unknown ids are left out."""
+
+    def scroll(self, *, with_vectors: bool = False) -> Iterator[Record]:
+        """Yield every record, ordered by id, in bounded memory."""
+
+    def count(self) -> int:
+        """Return the number of points."""
+
+    def flush(self) -> None:
+        """Return once everything written so far is on disk."""
+
+    def close(self) -> None:
+        """Flush and let go of the index; a second call does nothing."""
