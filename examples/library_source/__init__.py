@@ -1,0 +1,1 @@
+"""What the example library is made from: the texts, the pictures, and the writers of each format."""
