@@ -18,15 +18,16 @@ if TYPE_CHECKING:
 
 # Unstructured phones home on import and on every call, huggingface_hub asks its hub for revisions, Qdrant's server
 # reports usage: all are told not to before any of them is imported. A value that the user has set is kept.
-for _name, _value in {
+NO_TELEMETRY = {
     "DO_NOT_TRACK": "1",
     "SCARF_NO_ANALYTICS": "true",
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "QDRANT__TELEMETRY_DISABLED": "true",
-    "TOKENIZERS_PARALLELISM": "false",
-}.items():
+}
+for _name, _value in NO_TELEMETRY.items():
     os.environ.setdefault(_name, _value)
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else every fork of a process that has tokenized warns
 
 __version__ = "0.1.0"
 __all__ = ["ConfigError", "InputError", "MismatchError", "RagError", "RagPipeline", "Settings", "UnavailableError"]

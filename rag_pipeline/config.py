@@ -18,6 +18,7 @@ from platformdirs import user_cache_path
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from rag_pipeline import NO_TELEMETRY
 from rag_pipeline.errors import ConfigError
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "SparseSettings",
     "TextSettings",
     "load_settings",
+    "telemetry",
 ]
 
 _PREFIX = "RAG_"
@@ -239,3 +241,8 @@ def _section_of(keys: list[str]) -> type[BaseModel]:
 def _suggest(key: str, section: type[BaseModel]) -> str:
     close = difflib.get_close_matches(key, section.model_fields, n=1)
     return f", did you mean {close[0]!r}?" if close else f"; known: {', '.join(section.model_fields)}"
+
+
+def telemetry() -> dict[str, tuple[str | None, str]]:
+    """Return, for each variable that keeps a vendor silent, the value in force and the value that is wanted."""
+    return {name: (os.environ.get(name), wanted) for name, wanted in NO_TELEMETRY.items()}

@@ -1,0 +1,1 @@
+"""Texts and pictures to vectors: dense, sparse, and the weights they are made with."""

@@ -1,0 +1,26 @@
+"""Folders with small checkpoints, made once for a test session."""
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def tiny_bge_m3(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.checkpoints import make_bge_m3  # imports torch: seconds that other rooms' tests need not wait
+
+    return make_bge_m3(tmp_path_factory.mktemp("bge-m3"))
+
+
+@pytest.fixture(scope="session")
+def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.checkpoints import make_clip
+
+    return make_clip(tmp_path_factory.mktemp("clip"))
+
+
+@pytest.fixture(scope="session")
+def tiny_reranker(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.checkpoints import make_reranker
+
+    return make_reranker(tmp_path_factory.mktemp("reranker"))
