@@ -1,0 +1,1 @@
+"""Keeps the index true to the folder: what is known of each file, what has changed, and the run that catches up."""
