@@ -1,0 +1,54 @@
+"""A LlamaIndex node with a score -> :class:`Evidence`, the value that answers and hits are made of.
+
+Enters: a node whose metadata holds the payload of its point. Leaves: Evidence. This module knows the names of the
+payload's keys and nothing else of the engine; a key that a payload lacks is taken as empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rag_pipeline.types import Box, Evidence, LegRank
+
+if TYPE_CHECKING:
+    from llama_index.core.schema import NodeWithScore
+
+__all__ = ["evidence_of", "legs_metadata"]
+
+
+def legs_metadata(legs: Mapping[str, LegRank]) -> dict[str, dict[str, float]]:
+    """Return where each leg put a point, as the JSON that travels in a node's metadata under ``legs``."""
+    return {leg: {"rank": place.rank, "score": place.score} for leg, place in legs.items()}
+
+
+def evidence_of(node: NodeWithScore, rank: int) -> Evidence:
+    """Return the evidence of a node at ``rank``, which counts from 1.
+
+    ``reranked`` is true where a reranker has marked the node's metadata so; the score is then its raw logit.
+    """
+    data: Mapping[str, Any] = node.node.metadata
+    text = node.node.get_content()
+    path = str(data.get("path") or "")
+    return Evidence(
+        id=node.node.node_id,
+        rank=rank,
+        score=float(node.score or 0.0),
+        path=path,
+        text=text,
+        page=data.get("page"),
+        heading=tuple(data.get("heading") or ()),
+        boxes=tuple(_box(edges) for edges in data.get("boxes") or ()),
+        legs={leg: LegRank(int(at["rank"]), float(at["score"])) for leg, at in (data.get("legs") or {}).items()},
+        reranked=bool(data.get("reranked", False)),
+        start=int(data.get("start") or 0),
+        paths=tuple(data.get("paths") or ([path] if path else [])),
+        tables=tuple(data.get("tables") or ()),
+        figure=data.get("figure"),
+        language=str(data.get("language") or ""),
+    )
+
+
+def _box(edges: Sequence[float]) -> Box:
+    page, left, top, right, bottom = edges
+    return Box(int(page), left, top, right, bottom)

@@ -1,0 +1,92 @@
+"""Retrieved nodes -> the same nodes in the order of a cross-encoder, as a LlamaIndex postprocessor.
+
+Enters: scored nodes, best first, and the question. Leaves: the best of them with raw logits for scores. This module
+knows nothing of how the nodes were found, nor of the model behind :class:`~rag_pipeline.types.Reranker`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llama_index.core.bridge.pydantic import Field
+from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
+from llama_index.core.postprocessor.types import BaseNodePostprocessor
+from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
+from llama_index_instrumentation import get_dispatcher
+
+from rag_pipeline.errors import ConfigError, MismatchError
+from rag_pipeline.retrieval.trace import step
+from rag_pipeline.types import Reranker
+
+__all__ = ["BgeReranker"]
+
+dispatcher = get_dispatcher(__name__)
+
+
+class BgeReranker(BaseNodePostprocessor):
+    """Reorder the first ``depth`` nodes by a cross-encoder's logit, best first, ties by node id; return ``top_n``.
+
+    The model reads what was embedded: heading path, then text. Nodes beyond ``depth`` are left out, since a fused
+    score and a logit have different units and may not share a list. So are nodes without any text, such as a picture
+    from elsewhere with no caption: a cross-encoder has nothing to read there. Nodes are copied, never changed; the
+    copies say ``reranked`` in their metadata.
+
+    ``to_dict`` keeps the model's name and not its weights: ``from_dict(data, reranker=...)`` brings it back.
+    """
+
+    reranker: Reranker = Field(exclude=True, repr=False, description="Gives the logits.")
+    depth: int = Field(default=20, ge=1, description="How many nodes are scored.")
+    top_n: int = Field(default=5, ge=1, description="How many nodes are returned.")
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the name that marks the class in serialised form."""
+        return "BgeReranker"
+
+    def to_dict(self, **kwargs: Any) -> dict[str, Any]:
+        """Return the settings, and the model's fingerprint under ``model``."""
+        return super().to_dict(**kwargs) | {"model": self.reranker.fingerprint}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any], **kwargs: Any) -> BgeReranker:
+        """Rebuild from :meth:`to_dict`; pass the model again as ``reranker``.
+
+        Raises:
+            ConfigError: ``reranker`` was not passed.
+            MismatchError: it is another model than the saved one.
+        """
+        saved, reranker = data.get("model"), kwargs.get("reranker")
+        if reranker is None:
+            raise ConfigError(f"a saved BgeReranker holds no weights, it names {saved!r}; pass reranker=")
+        if saved != reranker.fingerprint:
+            raise MismatchError(f"saved with reranker {saved!r}, got {reranker.fingerprint!r}; pass the saved one")
+        return cls(reranker=reranker, depth=data["depth"], top_n=data["top_n"])
+
+    def _postprocess_nodes(
+        self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
+    ) -> list[NodeWithScore]:
+        if query_bundle is None:
+            raise ConfigError("BgeReranker got no question; pass query_bundle= or query_str=")
+        dispatcher.event(
+            ReRankStartEvent(query=query_bundle, nodes=nodes, top_n=self.top_n, model_name=self.reranker.fingerprint)
+        )
+        with step("rerank"):
+            readable = [node for node in nodes[: self.depth] if node.node.get_content(MetadataMode.NONE).strip()]
+            logits = self.reranker.score(
+                query_bundle.query_str, [node.node.get_content(MetadataMode.EMBED) for node in readable]
+            )
+            reranked = [_scored(node, float(logit)) for node, logit in zip(readable, logits, strict=True)]
+            reranked.sort(key=lambda node: (-node.get_score(), node.node.node_id))
+        dispatcher.event(ReRankEndEvent(nodes=reranked[: self.top_n]))
+        return reranked[: self.top_n]
+
+
+def _scored(found: NodeWithScore, logit: float) -> NodeWithScore:
+    node = found.node.model_copy(
+        update={
+            "metadata": {**found.node.metadata, "reranked": True},
+            "excluded_embed_metadata_keys": [*found.node.excluded_embed_metadata_keys, "reranked"],
+            "excluded_llm_metadata_keys": [*found.node.excluded_llm_metadata_keys, "reranked"],
+        }
+    )
+    return NodeWithScore(node=node, score=logit)

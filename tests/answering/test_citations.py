@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rag_pipeline.answering.citations import (
+    Citations,
+    StatementChecker,
+    best_sentence,
+    check_citations,
+    cite,
+    find_quote,
+)
+from rag_pipeline.types import Box, Evidence
+
+WARRANTY = "Warranty\n\nThe warranty lasts two years. Batteries are excluded."
+FEES = "We charge 45 euros for the inspection. Shipping is free."
+
+
+def evidence_of(text: str, id_: str = "e1") -> Evidence:
+    return Evidence(
+        id=id_, rank=1, score=1.0, path="a/manual.pdf", text=text, page=5, heading=("Warranty",),
+        boxes=(Box(5, 0.1, 0.1, 0.9, 0.2),), legs={}, start=100,
+    )  # fmt: skip
+
+
+EVIDENCE = [evidence_of(WARRANTY, "w"), evidence_of(FEES, "f")]
+
+
+@pytest.mark.parametrize(
+    ("quote", "text", "expected"),
+    [
+        ("two years", "It holds two years.", (9, 18)),
+        ("two years", "two  two\n years", (5, 15)),
+        (" two\tyears ", "two years", (0, 9)),
+        ("a (b)* c", "x a (b)*\nc", (2, 10)),
+        ("three years", "two years", None),
+        ("  ", "two years", None),
+    ],
+)
+def test_find_quote(quote: str, text: str, expected: tuple[int, int] | None) -> None:
+    assert find_quote(quote, text) == expected
+
+
+@given(st.lists(st.text(st.characters(categories=["L", "N", "P"]), min_size=1), min_size=1, max_size=6), st.data())
+def test_a_quote_is_found_whatever_the_white_space(parts: list[str], data: st.DataObject) -> None:
+    space = st.text(" \n\t", min_size=1, max_size=3)
+    text = "".join(part + data.draw(space) for part in parts)
+    found = find_quote(" ".join(parts), text)
+    assert found is not None
+    assert text[slice(*found)].split() == " ".join(parts).split()
+
+
+def test_a_citation_has_the_exact_quote_and_its_place_in_the_document() -> None:
+    citation = cite(3, EVIDENCE[0], 10, 39)
+    assert citation.quote == "The warranty lasts two years."
+    assert (citation.n, citation.start, citation.end) == (3, 110, 139)
+    assert (citation.path, citation.page, citation.heading) == ("a/manual.pdf", 5, ("Warranty",))
+    assert (citation.boxes, citation.chunk_id) == (EVIDENCE[0].boxes, "w")
+
+
+@pytest.mark.parametrize(("start", "end"), [(-1, 4), (4, 4), (0, 1000)])
+def test_a_span_outside_the_evidence_is_refused(start: int, end: int) -> None:
+    with pytest.raises(ValueError, match="is not within"):
+        cite(1, EVIDENCE[0], start, end)
+
+
+def test_citations_are_numbered_by_first_use() -> None:
+    citations = Citations()
+    assert [citations.number(EVIDENCE[1], 0, 9), citations.number(EVIDENCE[0], 0, 8)] == [1, 2]
+    assert citations.number(EVIDENCE[1], 0, 9) == 1
+    assert [(citation.n, citation.chunk_id) for citation in citations.all()] == [(1, "f"), (2, "w")]
+
+
+@pytest.mark.parametrize(
+    ("statement", "quote"),
+    [
+        ("It lasts two years.", "The warranty lasts two years."),
+        ("No batteries.", "Batteries are excluded."),
+        ("warranty", "The warranty lasts two years."),  # the heading has as many of its words, and says nothing
+    ],
+)
+def test_best_sentence(statement: str, quote: str) -> None:
+    assert WARRANTY[slice(*best_sentence(statement, WARRANTY))] == quote
+
+
+def checked(text: str) -> tuple[str, list[str]]:
+    kept, citations = check_citations(text, EVIDENCE)
+    return kept, [f"{citation.n} {citation.chunk_id} {citation.quote}" for citation in citations]
+
+
+TWO_YEARS, INSPECTION = "w The warranty lasts two years.", "f We charge 45 euros for the inspection."
+
+
+@pytest.mark.parametrize(
+    ("text", "kept", "quotes"),
+    [
+        ("It lasts two years [1].", "It lasts two years [1].", ["1 " + TWO_YEARS]),
+        ("It lasts two years. [1]", "It lasts two years. [1]", ["1 " + TWO_YEARS]),
+        # numbered by first use, not by evidence
+        ("The inspection is 45 euros [2]. It lasts two years [1].",
+         "The inspection is 45 euros [1]. It lasts two years [2].", ["1 " + INSPECTION, "2 " + TWO_YEARS]),
+        # two quotes of one evidence are two citations
+        ("It lasts two years [1]. No batteries [1].", "It lasts two years [1]. No batteries [2].",
+         ["1 " + TWO_YEARS, "2 w Batteries are excluded."]),
+        ("Two years for 45 euros inspection [1, 2].", "Two years for 45 euros inspection [1][2].",
+         ["1 " + TWO_YEARS, "2 " + INSPECTION]),
+        # an unknown number is dropped, its statement stays while another holds
+        ("It lasts two years [1][7].", "It lasts two years [1].", ["1 " + TWO_YEARS]),
+        # a statement that only cites what does not exist goes, and takes its number with it
+        ("The moon is made of cheese [9]. It lasts two years [1].", "It lasts two years [1].", ["1 " + TWO_YEARS]),
+        # a citation covers the sentences before it that have none; what follows the last one is not supported
+        ("It is simple. It lasts two years [1]. Buy more.", "It is simple. It lasts two years [1].",
+         ["1 " + TWO_YEARS]),
+        ("- It lasts two years [1]\n- Inspection: 45 euros [2]", "- It lasts two years [1]\n- Inspection: 45 euros [2]",
+         ["1 " + TWO_YEARS, "2 " + INSPECTION]),
+        ("[1]", "", []),
+        ("No citation at all.", "", []),
+        ("", "", []),
+    ],
+)  # fmt: skip
+def test_check_citations(text: str, kept: str, quotes: list[str]) -> None:
+    assert checked(text) == (kept, quotes)
+
+
+ANSWER = st.lists(
+    st.sampled_from(
+        ["It lasts two years", "45 euros", "Dr. Ott", "am 15. November", "no", " [1]", " [2]", "[1, 2]", " [9]", ".",
+         ". ", "? ", "\n", "\n\n- ", "。", " "]
+    ),
+    max_size=14,
+).map("".join)  # fmt: skip
+
+
+@given(ANSWER, st.lists(st.integers(0, 200), max_size=8))
+def test_a_stream_gives_what_the_whole_text_gives(text: str, cuts: list[int]) -> None:
+    places = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
+    checker = StatementChecker(EVIDENCE)
+    streamed = "".join(checker.feed(text[a:b]) for a, b in pairwise(places)) + checker.finish()
+    whole, citations = check_citations(text, EVIDENCE)
+    assert (streamed.strip(), checker.citations.all()) == (whole, citations)
+
+
+@given(ANSWER)
+def test_every_number_in_a_checked_text_is_a_citation_with_a_verbatim_quote(text: str) -> None:
+    kept, citations = check_citations(text, EVIDENCE)
+    assert [citation.n for citation in citations] == list(range(1, len(citations) + 1))
+    assert all(f"[{citation.n}]" in kept for citation in citations)
+    assert all(citation.quote in (WARRANTY + FEES) for citation in citations)
+    assert bool(kept) == bool(citations)
