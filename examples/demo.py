@@ -12,9 +12,9 @@ from rag_pipeline.errors import RagError
 
 QUESTIONS = {
     Path("examples/library"): (
-        "How long is the warranty on the Otter 2, and what does it not cover?",
-        "How much may I spend on a hotel during field work?",
-        "Wie oft müssen die Wischerblätter gewechselt werden?",
+        "How much meal money do I get for a whole day in Sweden?",
+        "How far did the buoy drift that broke loose in the flood?",
+        "Bis wann muss die Boje vor dem Winter aus dem See geholt werden?",
     )
 }
 
@@ -37,7 +37,7 @@ def main() -> int:
         for question in questions:
             print()
             terminal.print_answer(question, rag.ask(question))
-    print(f"\nDone in {time.perf_counter() - started:.1f} s. Ask your own: make demo ASK=\"...\" DOCS=path/to/folder")
+    print(f'\nDone in {time.perf_counter() - started:.1f} s. Ask your own: make demo ASK="..." DOCS=path/to/folder')
     return 0
 
 

@@ -81,12 +81,16 @@ class ImageSettings(_Section):
 
 
 class RerankerSettings(_Section):
-    """The cross-encoder. ``depth`` candidates are scored for each query."""
+    """The cross-encoder. ``depth`` candidates are scored for each query.
+
+    ``blend`` is the weight of its logit beside the fused score, both scaled to [0, 1]; 1: the logit alone decides.
+    """
 
     model: str = "ms-marco-MiniLM-L-12-v2"
     path: FolderPath | None = None
     device: str = "auto"
     depth: int = Field(default=20, ge=1, le=1000)
+    blend: float = Field(default=0.3, ge=0, le=1)
     threads: int = Field(default=0, ge=0)
 
 

@@ -10,7 +10,7 @@ This module knows nothing of any vendor: no torch, no Unstructured, no Qdrant, n
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -307,7 +307,8 @@ class FusedHit:
 class Evidence:
     """A ranked chunk with all that a reader needs to check it.
 
-    ``score`` is the fused score, or the reranker's raw logit where ``reranked`` is true. ``page`` counts from 1.
+    ``score`` is what the list is ordered by; ``logit`` is the reranker's raw one, None where none has read the text.
+    ``page`` counts from 1.
     ``start`` is the offset of ``text`` in the document's text.
     """
 
@@ -320,7 +321,7 @@ class Evidence:
     heading: tuple[str, ...]
     boxes: tuple[Box, ...]
     legs: Mapping[str, LegRank]
-    reranked: bool = False
+    logit: float | None = None
     start: int = 0
     paths: tuple[str, ...] = ()
     tables: tuple[str, ...] = ()
@@ -426,8 +427,10 @@ class TextEncoder(Protocol):
             InputError: a text is longer than ``max_tokens`` and ``truncate`` is false.
         """
 
-    def encode_queries(self, texts: Sequence[str], languages: Sequence[str] | None = None) -> TextVectors:
+    def encode_queries(self, texts: Sequence[str], candidates: Collection[str] | None = None) -> TextVectors:
         """Encode questions; the one place where a query instruction is added.
+
+        ``candidates`` are the languages of the passages (ISO 639-1), among which that of a question is looked for.
 
         Raises:
             InputError: a question is longer than ``max_tokens``.

@@ -6,7 +6,7 @@ import math
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +32,7 @@ class HashEncoder:
         self._dim = dim
         self._max_tokens = max_tokens
         self.passages_encoded = 0
-        self.query_languages: list[str] = []
+        self.candidates: set[str] | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -59,8 +59,8 @@ class HashEncoder:
         self.passages_encoded += len(texts)
         return self._encode(texts, truncate)
 
-    def encode_queries(self, texts: Sequence[str], languages: Sequence[str] | None = None) -> TextVectors:
-        self.query_languages.extend(languages or [])
+    def encode_queries(self, texts: Sequence[str], candidates: Collection[str] | None = None) -> TextVectors:
+        self.candidates = None if candidates is None else set(candidates)
         return self._encode(texts, truncate=False)
 
     def _encode(self, texts: Sequence[str], truncate: bool) -> TextVectors:

@@ -11,7 +11,7 @@ Python, cuts texts at 512 tokens unless told, and shares one tokenizer between t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING
@@ -92,7 +92,7 @@ class BgeM3Encoder:
         """
         return self._encode(texts, truncate=truncate)
 
-    def encode_queries(self, texts: Sequence[str], languages: Sequence[str] | None = None) -> TextVectors:
+    def encode_queries(self, texts: Sequence[str], candidates: Collection[str] | None = None) -> TextVectors:
         """Encode questions; BGE-M3 takes no instruction.
 
         Raises:

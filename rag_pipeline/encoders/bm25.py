@@ -91,27 +91,20 @@ class Bm25Encoder:
             for text, known in zip(texts, languages or [""] * len(texts), strict=True)
         ]
 
-    def encode_queries(
-        self,
-        texts: Sequence[str],
-        languages: Sequence[str] | None = None,
-        *,
-        candidates: Collection[str] | None = None,
-    ) -> list[SparseVector]:
+    def encode_queries(self, texts: Sequence[str], candidates: Collection[str] | None = None) -> list[SparseVector]:
         """Encode questions, one vector each, with a weight of 1 for each token.
 
         Args:
             texts: Questions.
-            languages: One ISO 639-1 code for each text; ``""`` or None to detect.
-            candidates: The languages of the passages, among which to detect; None for all.
+            candidates: The languages of the passages, among which that of a question is looked for; None or none: all.
         """
         return [
             _merged(
                 analyser.embed_query(part)
-                for guess in self._guesses(text, known, candidates)
+                for guess in self._guesses(text, "", candidates or None)
                 for analyser, part in self._parts(text, guess)
             )
-            for text, known in zip(texts, languages or [""] * len(texts), strict=True)
+            for text in texts
         ]
 
     def _guesses(self, text: str, known: str, candidates: Collection[str] | None) -> tuple[str, ...]:

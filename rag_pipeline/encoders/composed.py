@@ -5,7 +5,7 @@ Enters: texts and their languages. Leaves: :class:`TextVectors`. This module enc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from rag_pipeline.encoders.bm25 import Bm25Encoder
 from rag_pipeline.types import DenseEncoder, TextVectors
@@ -52,10 +52,10 @@ class ComposedEncoder:
         dense = self.dense.encode_passages(texts, truncate=truncate)
         return TextVectors(dense, tuple(self.sparse.encode_passages(texts, languages)))
 
-    def encode_queries(self, texts: Sequence[str], languages: Sequence[str] | None = None) -> TextVectors:
+    def encode_queries(self, texts: Sequence[str], candidates: Collection[str] | None = None) -> TextVectors:
         """Encode questions.
 
         Raises:
             InputError: a question is longer than ``max_tokens``.
         """
-        return TextVectors(self.dense.encode_queries(texts), tuple(self.sparse.encode_queries(texts, languages)))
+        return TextVectors(self.dense.encode_queries(texts), tuple(self.sparse.encode_queries(texts, candidates)))

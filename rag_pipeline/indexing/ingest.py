@@ -122,12 +122,13 @@ class Ingestor:
 
     def _refuse_empty(self, discovery: Discovery) -> None:
         """Stop where a root holds nothing: a disk that is not mounted looks like a folder that was emptied."""
+        met = [found.path for found in discovery.files] + [refused.path for refused in discovery.refused]
         for root in discovery.complete_roots:
-            if not any(item.path.is_relative_to(root) for item in (*discovery.files, *discovery.refused)):
+            if not any(path.is_relative_to(root) for path in met):
                 known = sum(path.is_relative_to(root) for path in self._manifest.files())
                 raise InputError(
                     f"no files in {root}, but {known} are indexed from it: is it mounted? Nothing was removed; "
-                    "to remove them, delete the folder's index or ingest its parent"
+                    "to remove them, ingest its parent folder"
                     if known
                     else f"no files in {root}; name a folder that holds documents (hidden files are passed over)"
                 )

@@ -25,7 +25,7 @@ def legs_metadata(legs: Mapping[str, LegRank]) -> dict[str, dict[str, float]]:
 def evidence_of(node: NodeWithScore, rank: int) -> Evidence:
     """Return the evidence of a node at ``rank``, which counts from 1.
 
-    ``reranked`` is true where a reranker has marked the node's metadata so; the score is then its raw logit.
+    ``logit`` is the reranker's, where one has read the node.
     """
     data: Mapping[str, Any] = node.node.metadata
     text = node.node.get_content()
@@ -40,7 +40,7 @@ def evidence_of(node: NodeWithScore, rank: int) -> Evidence:
         heading=tuple(data.get("heading") or ()),
         boxes=tuple(_box(edges) for edges in data.get("boxes") or ()),
         legs={leg: LegRank(int(at["rank"]), float(at["score"])) for leg, at in (data.get("legs") or {}).items()},
-        reranked=bool(data.get("reranked", False)),
+        logit=data.get("logit"),
         start=int(data.get("start") or 0),
         paths=tuple(data.get("paths") or ([path] if path else [])),
         tables=tuple(data.get("tables") or ()),

@@ -126,7 +126,7 @@ class HybridRetriever(BaseRetriever):
         if mode == "image":
             return {"image": self._image_vector(query, image)}
         _refuse_blank(query)
-        encoded = self._encoder.encode_queries([query], [self._language(query)])
+        encoded = self._encoder.encode_queries([query], self._languages)
         legs: dict[str, VectorValue] = {}
         if mode in ("hybrid", "dense"):
             legs["dense"] = encoded.dense[0]
@@ -150,13 +150,6 @@ class HybridRetriever(BaseRetriever):
             rows = self._image_encoder.encode_queries([query])
         vector: VectorValue = rows[0]
         return vector
-
-    def _language(self, query: str) -> str:
-        if not self._languages:
-            return ""
-        from rag_pipeline.language import detect_language
-
-        return detect_language(query, self._languages)
 
     def _fuse(self, legs: Mapping[str, Sequence[Hit]], mode: Mode, top_k: int) -> list[FusedHit]:
         if mode == "hybrid":

@@ -45,10 +45,10 @@ def test_the_fingerprint_has_both_parts() -> None:
 
 def test_passages_and_queries_go_their_own_ways() -> None:
     passages = ENCODER.encode_passages(["die Häuser", "houses"], ["de", "en"])
-    queries = ENCODER.encode_queries(["Haus", "house"], ["de", "en"])
+    queries = [ENCODER.encode_queries(["Haus"], ["de"]), ENCODER.encode_queries(["house"], ["en"])]
     assert passages.dense.tolist() == [[1, 0], [1, 0]]
-    assert queries.dense.tolist() == [[0, 1], [0, 1]]
-    for passage, query in zip(passages.sparse, queries.sparse, strict=True):
+    assert [query.dense.tolist() for query in queries] == [[[0, 1]], [[0, 1]]]
+    for passage, (query,) in zip(passages.sparse, (query.sparse for query in queries), strict=True):
         assert passage.indices.tolist() == query.indices.tolist()
         assert query.values.tolist() == [1.0]
 

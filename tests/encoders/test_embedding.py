@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -41,7 +41,7 @@ class LengthEncoder:
             raise InputError("too long")
         return self._vectors(texts, [0, 1])
 
-    def encode_queries(self, texts: Sequence[str], languages: Sequence[str] | None = None) -> TextVectors:
+    def encode_queries(self, texts: Sequence[str], candidates: Collection[str] | None = None) -> TextVectors:
         return self._vectors(texts, [1, 0])
 
     def _vectors(self, texts: Sequence[str], row: list[float]) -> TextVectors:

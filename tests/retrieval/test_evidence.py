@@ -20,7 +20,7 @@ def test_legs_survive_the_way_through_metadata() -> None:
     assert evidence_of(NodeWithScore(node=node, score=0.03), rank=1).legs == legs
 
 
-@pytest.mark.parametrize(("metadata", "reranked"), [({}, False), ({"reranked": True}, True)])
-def test_a_rerankers_mark_says_what_the_score_is(metadata: dict[str, bool], reranked: bool) -> None:
+@pytest.mark.parametrize(("metadata", "logit"), [({}, None), ({"logit": -2.5}, -2.5)])
+def test_a_rerankers_logit_is_kept(metadata: dict[str, float], logit: float | None) -> None:
     node = NodeWithScore(node=TextNode(text="Two years.", metadata=metadata), score=-3.5)
-    assert evidence_of(node, rank=1).reranked is reranked
+    assert evidence_of(node, rank=1).logit == logit

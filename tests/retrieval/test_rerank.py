@@ -49,6 +49,25 @@ def test_nodes_come_back_by_logit_then_id() -> None:
     assert [node.score for node in nodes] == [2.0, 0.5, 0.5, -1.0]
 
 
+def test_a_blend_weighs_the_logit_against_the_score_before() -> None:
+    """Scores 1/61, 1/62, 1/63 scale to 1, .492, 0 and logits 0, 4, 8 to 0, .5, 1."""
+    model = TableReranker(a=0, b=4, c=8)
+    mostly_before = BgeReranker(reranker=model, blend=0.25).postprocess_nodes(found("a", "b", "c"), query_str="q")
+    assert ids(mostly_before) == ["a", "b", "c"]
+    assert [node.get_score() for node in mostly_before] == pytest.approx([0.75, 0.494, 0.25], abs=1e-3)
+    assert [node.node.metadata["logit"] for node in mostly_before] == [0, 4, 8]
+    assert ids(BgeReranker(reranker=model, blend=0.75).postprocess_nodes(found("a", "b", "c"), query_str="q")) == [
+        "c", "b", "a",
+    ]  # fmt: skip
+
+
+def test_a_blend_of_equals_keeps_the_order_of_ids() -> None:
+    nodes = BgeReranker(reranker=TableReranker(a=1, b=1), blend=0.5).postprocess_nodes(
+        [NodeWithScore(node=TextNode(id_=name, text=name), score=1.0) for name in ("b", "a")], query_str="q"
+    )
+    assert ids(nodes) == ["a", "b"]
+
+
 def test_only_the_first_are_read_and_the_best_returned() -> None:
     model = TableReranker(a=0, b=1, c=2, d=9)
     nodes = BgeReranker(reranker=model, depth=3, top_n=2).postprocess_nodes(found("a", "b", "c", "d"), query_str="q")
@@ -80,7 +99,7 @@ def test_the_nodes_passed_in_stay_as_they_were() -> None:
     assert ids(nodes) == ["a", "b"]
     assert [node.score for node in nodes] == [1 / 61, 1 / 62]
     assert nodes[0].node.metadata == {}
-    assert reranked[0].node.metadata == {"reranked": True}
+    assert reranked[0].node.metadata == {"logit": 1.0}
     assert reranked[0].node.get_content("embed") == "text b"
     assert reranked[0].node.get_content("llm") == "text b"
 

@@ -1,0 +1,384 @@
+"""Settings -> wired objects. The only place that constructs, and the face of the package: :class:`RagPipeline`.
+
+Every part is built on first use, so `rag status` loads no model and `rag search` loads no parser.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property, partial
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, cast
+
+from rag_pipeline.config import Settings, load_settings
+from rag_pipeline.encoders.weights import Weights, locate
+from rag_pipeline.errors import ConfigError
+from rag_pipeline.store.schema import CollectionSchema, Fingerprint
+from rag_pipeline.types import Answer, DenseEncoder, Evidence, ImageEncoder, Mode, Reranker, TextEncoder
+
+if TYPE_CHECKING:
+    from llama_index.core.query_engine import RetrieverQueryEngine
+    from llama_index.core.response_synthesizers import BaseSynthesizer
+
+    from rag_pipeline.encoders.embedding import TextEmbedding
+    from rag_pipeline.indexing.ingest import IngestReport, Progress
+    from rag_pipeline.indexing.manifest import Manifest
+    from rag_pipeline.retrieval.rerank import BgeReranker
+    from rag_pipeline.retrieval.retriever import HybridRetriever
+    from rag_pipeline.retrieval.trace import Trace
+    from rag_pipeline.store.edge import EdgeStore
+    from rag_pipeline.store.vector_store import RagVectorStore
+
+__all__ = ["RagPipeline"]
+
+_MOST_WORKERS = 4
+"""Parsing processes unless the settings say otherwise: each keeps 300 to 600 MB of parsers warm."""
+
+
+class RagPipeline:
+    """A folder of documents in, search and cited answers out.
+
+    >>> rag = RagPipeline.from_config(index="/tmp/never-made")
+    >>> rag.settings.text.model
+    'bge-small-en-v1.5'
+
+    Use it as a context manager, or call :meth:`close`, to let go of the index: one process holds it at a time.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._store: EdgeStore | None = None
+
+    @classmethod
+    def from_config(cls, config: Path | str | None = None, *, index: Path | str | None = None) -> RagPipeline:
+        """Build from a YAML file (default: the compact profile); ``index`` wins over the file's.
+
+        Raises:
+            ConfigError: the file or a value in it is wrong.
+        """
+        return cls(load_settings(config, **({} if index is None else {"index": Path(index)})))
+
+    # ---------------------------------------------------------------------------- the main job
+
+    def ingest(
+        self,
+        *paths: Path | str,
+        dry_run: bool = False,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> IngestReport:
+        """Make the index true to these folders and files; a second run over the same files changes nothing.
+
+        Raises:
+            ConfigError: no path was given, or one does not exist.
+            InputError: a folder holds no files.
+            UnavailableError: weights are missing, or another process holds the index.
+            MismatchError: the index was made with other models or chunking.
+        """
+        from rag_pipeline.documents.chunk import CHUNKER_VERSION, chunk_document
+        from rag_pipeline.documents.discover import discover
+        from rag_pipeline.documents.parse import PARSER_VERSION
+        from rag_pipeline.documents.workers import ParsePool
+        from rag_pipeline.indexing.ingest import Ingestor
+
+        if not paths:
+            raise ConfigError("nothing to ingest: no path given; name a folder or a file")
+        for path in paths:
+            if not os.path.lexists(path):
+                raise ConfigError(f"{path} does not exist; name a folder or a file")
+        limits, chunking = self.settings.ingest, self.settings.chunking
+        ingestor = Ingestor(
+            store=self.open_store(create=True),
+            manifest=self.manifest,
+            encoder=self.encoder,
+            image_encoder=self.image_encoder,
+            figures_dir=self.settings.index / "figures",
+            parse_pool=partial(
+                ParsePool,
+                workers=limits.workers or min(os.cpu_count() or 1, _MOST_WORKERS),
+                timeout_s=limits.timeout_s,
+                memory_mb=limits.memory_mb,
+            ),
+            chunk=partial(
+                chunk_document,
+                count_tokens=self.encoder.count_tokens,
+                max_tokens=chunking.max_tokens,
+                heading_tokens=chunking.heading_tokens,
+            ),
+            pipeline_fingerprint=f"parser {PARSER_VERSION}, chunker {CHUNKER_VERSION}",
+        )
+        return ingestor.run(
+            [Path(path) for path in paths],
+            discover=partial(discover, include=limits.include, exclude=limits.exclude, max_file_mb=limits.max_file_mb),
+            dry_run=dry_run,
+            on_progress=on_progress,
+        )
+
+    def search(
+        self,
+        query: str,
+        *,
+        top_k: int | None = None,
+        mode: Mode = "hybrid",
+        filters: Mapping[str, str | int] | None = None,
+        image: bytes | None = None,
+        rerank: bool = True,
+        trace: Trace | None = None,
+    ) -> list[Evidence]:
+        """Return the best ``top_k`` passages and figures, best first.
+
+        Only ``hybrid`` hits are reranked: a single leg is asked for to see that leg.
+
+        Raises:
+            InputError: the query is blank or too long.
+            ConfigError: ``mode`` is "image" and the profile has no image encoder.
+            UnavailableError: there is no index, or another process holds it.
+        """
+        from llama_index.core.schema import QueryBundle
+
+        from rag_pipeline.retrieval.evidence import evidence_of
+        from rag_pipeline.retrieval.trace import Trace, step, tracing
+
+        top_k = top_k or self.settings.search.top_k
+        with tracing(trace or Trace()), step("total"):
+            with step("load"):
+                reranker = self.reranker if rerank and mode == "hybrid" and image is None else None
+                retriever = self.retriever
+            depth = max(top_k, reranker.depth) if reranker else top_k
+            nodes = retriever.search(query, top_k=depth, mode=mode, filters=filters, image=image)
+            if reranker:
+                nodes = reranker.postprocess_nodes(nodes, QueryBundle(query))
+        return [evidence_of(node, rank) for rank, node in enumerate(nodes[:top_k], start=1)]
+
+    def ask(self, question: str) -> Answer:
+        """Answer from the documents, every statement cited, or abstain and say why.
+
+        Raises:
+            InputError: the question is blank or too long.
+            UnavailableError: there is no index, or the configured LLM does not answer.
+        """
+        from rag_pipeline.answering.query_engine import answer_of
+
+        return answer_of(self.query_engine.query(question))
+
+    def export(self, *, vectors: bool = False) -> Iterator[dict[str, object]]:
+        """Yield every point, ordered by id: ``id``, ``payload`` and, on request, ``vectors``, as JSON values."""
+        from rag_pipeline.store.payload import exported
+
+        for record in self.open_store().scroll(with_vectors=vectors):
+            yield exported(record, vectors=vectors)
+
+    # ------------------------------------------------------------------ LlamaIndex's own kinds
+
+    @cached_property
+    def retriever(self) -> HybridRetriever:
+        """LlamaIndex ``BaseRetriever`` over every leg."""
+        from rag_pipeline.retrieval.retriever import HybridRetriever
+
+        search = self.settings.search
+        return HybridRetriever(
+            self.open_store(),
+            self.encoder,
+            image_encoder=self.image_encoder,
+            top_k=search.top_k,
+            leg_depth=search.leg_depth,
+            rrf_k=search.rrf_k,
+            exact_below=search.exact_below,
+            languages=self.manifest.languages(),
+        )
+
+    @cached_property
+    def reranker(self) -> BgeReranker | None:
+        """LlamaIndex ``BaseNodePostprocessor``, or None where the profile has no reranker."""
+        from rag_pipeline.retrieval.rerank import BgeReranker
+
+        chosen = self.settings.reranker
+        if chosen is None or self.cross_encoder is None:
+            return None
+        return BgeReranker(reranker=self.cross_encoder, depth=chosen.depth, top_n=chosen.depth, blend=chosen.blend)
+
+    @cached_property
+    def query_engine(self) -> RetrieverQueryEngine:
+        """LlamaIndex ``RetrieverQueryEngine`` whose answers cite page and exact quote."""
+        from rag_pipeline.answering.query_engine import build_query_engine
+
+        retriever = self.retriever.with_top_k(
+            self.settings.reranker.depth if self.settings.reranker else self.settings.answer.evidence
+        )
+        return build_query_engine(retriever, self.synthesizer, [self.reranker] if self.reranker else [])
+
+    @cached_property
+    def embed_model(self) -> TextEmbedding:
+        """LlamaIndex ``BaseEmbedding`` of the dense leg."""
+        from rag_pipeline.encoders.embedding import TextEmbedding
+
+        return TextEmbedding(encoder=self.encoder)
+
+    @cached_property
+    def vector_store(self) -> RagVectorStore:
+        """LlamaIndex ``BasePydanticVectorStore`` over the index."""
+        from rag_pipeline.store.vector_store import RagVectorStore
+
+        return RagVectorStore(store=self.open_store(), encoder=self.encoder)
+
+    def configure_settings(self) -> None:
+        """Set ``llama_index.core.Settings.embed_model``, for code that reads it."""
+        from llama_index.core import Settings as LlamaSettings
+
+        LlamaSettings.embed_model = self.embed_model
+
+    # ------------------------------------------------------------------------------- the parts
+
+    @cached_property
+    def encoder(self) -> TextEncoder:
+        """The text encoder of the profile.
+
+        Raises:
+            UnavailableError: its weights are not on this machine, or are not the registered ones.
+        """
+        chosen = self.settings.text
+        weights = self._weights(chosen.model, chosen.path)
+        if weights.loader == "bge-m3":
+            from rag_pipeline.encoders.bge_m3 import BgeM3Encoder
+
+            return BgeM3Encoder(
+                weights.folder, weights.fingerprint, device=chosen.device, batch_tokens=chosen.batch_tokens
+            )
+        from rag_pipeline.encoders.bm25 import Bm25Encoder
+        from rag_pipeline.encoders.composed import ComposedEncoder
+
+        sparse = self.settings.sparse
+        bm25 = Bm25Encoder(sparse.language, k1=sparse.k1, b=sparse.b, average_length=sparse.average_length)
+        return ComposedEncoder(self._dense_encoder(weights), bm25)
+
+    def _dense_encoder(self, weights: Weights) -> DenseEncoder:
+        chosen = self.settings.text
+        if weights.loader == "onnx":
+            from rag_pipeline.encoders.onnx import OnnxEncoder
+
+            return OnnxEncoder(weights, threads=chosen.threads)
+        if weights.loader == "sentence":
+            from rag_pipeline.encoders.sentence import SentenceEncoder
+
+            return SentenceEncoder(weights, device=chosen.device)
+        raise ConfigError(f"text.model {weights.name!r} is a {weights.loader} model; choose a text encoder")
+
+    @cached_property
+    def image_encoder(self) -> ImageEncoder | None:
+        """The image encoder, or None where pictures are found by caption and context only."""
+        chosen = self.settings.image
+        if chosen is None:
+            return None
+        from rag_pipeline.encoders.clip import ClipEncoder
+
+        weights = self._weights(chosen.model, chosen.path)
+        return ClipEncoder(weights.folder, weights.fingerprint, device=chosen.device)
+
+    @cached_property
+    def cross_encoder(self) -> Reranker | None:
+        """The model behind :attr:`reranker`."""
+        chosen = self.settings.reranker
+        if chosen is None:
+            return None
+        from rag_pipeline.retrieval.cross_encoder import OnnxReranker, TorchReranker
+
+        weights = self._weights(chosen.model, chosen.path)
+        if weights.loader == "onnx-reranker":
+            return OnnxReranker(weights.folder, weights.fingerprint, threads=chosen.threads)
+        return TorchReranker(weights.folder, weights.fingerprint, device=chosen.device)
+
+    @cached_property
+    def synthesizer(self) -> BaseSynthesizer:
+        """Evidence to answer: extractive, or generated where ``llm`` is configured."""
+        from rag_pipeline.answering.extractive import ExtractiveSynthesizer
+        from rag_pipeline.answering.generative import GenerativeSynthesizer
+
+        answer, llm = self.settings.answer, self.settings.llm
+        if llm is None:
+            return ExtractiveSynthesizer(
+                encoder=self.encoder,
+                reranker=self.cross_encoder,
+                max_sentences=answer.max_sentences,
+                evidence=answer.evidence,
+                abstain_below=answer.abstain_below,
+            )
+        from llama_index.llms.openai_like import OpenAILike
+
+        return GenerativeSynthesizer(
+            llm=OpenAILike(
+                model=llm.model,
+                api_base=llm.base_url,
+                api_key=llm.api_key.get_secret_value(),
+                timeout=llm.timeout_s,
+                max_tokens=llm.max_tokens,
+                context_window=llm.context_window,
+                temperature=llm.temperature,
+                is_chat_model=True,
+                max_retries=2,
+            ),
+            evidence=answer.evidence,
+        )
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """What is known of every file; opened beside the shard."""
+        from rag_pipeline.indexing.manifest import Manifest
+
+        return Manifest.open(self.settings.index / "manifest.sqlite")
+
+    def open_store(self, *, create: bool = False) -> EdgeStore:
+        """Open the index, or return it where this pipeline already holds it; checks the fingerprint."""
+        from rag_pipeline.store.edge import EdgeStore
+
+        if self._store is None:
+            self._store = EdgeStore.open(self.settings.index, self.schema, self.fingerprint, create=create)
+        return self._store
+
+    @property
+    def schema(self) -> CollectionSchema:
+        """The collection that these settings ask for, as data."""
+        image = self.image_encoder
+        return CollectionSchema.of(
+            dense_dim=self.encoder.dim,
+            sparse_idf=self.encoder.sparse_needs_idf,
+            image_dim=image.dim if image else None,
+        )
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """What must be equal between an index and whoever reads or writes it."""
+        from rag_pipeline.encoders.composed import ComposedEncoder
+
+        encoder, image = self.encoder, self.image_encoder
+        composed = isinstance(encoder, ComposedEncoder)
+        return Fingerprint(
+            text=cast("ComposedEncoder", encoder).dense.fingerprint if composed else encoder.fingerprint,
+            sparse=cast("ComposedEncoder", encoder).sparse.fingerprint if composed else encoder.fingerprint,
+            image=image.fingerprint if image else "",
+            chunking=json.dumps(self.settings.chunking.model_dump(), sort_keys=True),
+        )
+
+    def _weights(self, model: str, path: Path | None) -> Weights:
+        return locate(model, self.settings.models_dir, path)
+
+    def close(self) -> None:
+        """Let go of the index; a second call does nothing."""
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+        for part in ("retriever", "query_engine", "vector_store", "manifest"):
+            opened = self.__dict__.pop(part, None)
+            if part == "manifest" and opened is not None:
+                cast("Manifest", opened).close()
+
+    def __enter__(self) -> RagPipeline:
+        """Return the pipeline itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close, whatever happened."""
+        self.close()

@@ -1,0 +1,175 @@
+"""A judged set and the parts of a pipeline -> one row of measures per mode, and TREC runs.
+
+The passages go into a real engine of their own, in a temporary folder, one point each: what is measured is the
+retriever and reranker that users get. A passage over the encoder's limit is truncated, which is what the published
+figures do too; ingestion never does that. Dense search is exact.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast, get_args
+
+import ir_measures
+from ir_measures import RR, R, nDCG
+from llama_index.core.schema import NodeWithScore, QueryBundle
+
+from rag_pipeline.config import Settings
+from rag_pipeline.errors import ConfigError
+from rag_pipeline.evaluation.beir import JudgedSet
+from rag_pipeline.language import detect_language
+from rag_pipeline.retrieval.rerank import BgeReranker
+from rag_pipeline.retrieval.retriever import HybridRetriever
+from rag_pipeline.store.edge import EdgeStore
+from rag_pipeline.store.schema import CollectionSchema, Fingerprint
+from rag_pipeline.types import Mode, Point, Reranker, TextEncoder, chunk_id, document_id
+
+__all__ = ["MEASURES", "EvalMode", "Row", "evaluate", "parse_modes"]
+
+EvalMode = Literal["dense", "sparse", "hybrid", "hybrid+rerank"]
+Run = dict[str, list[str]]
+Progress = Callable[[str, int, int], None]
+
+MEASURES = {"nDCG@10": nDCG @ 10, "R@10": R @ 10, "R@100": R @ 100, "MRR@10": RR @ 10}
+_DEPTH = 100
+_BATCH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The measures of one mode, means over all judged queries; a query without hits counts as zero."""
+
+    mode: EvalMode
+    queries: int
+    measures: Mapping[str, float]
+    seconds: float
+
+
+def parse_modes(names: str, *, can_rerank: bool) -> list[EvalMode]:
+    """Read comma-separated modes; an empty string means every mode that the profile has.
+
+    >>> parse_modes("", can_rerank=False)
+    ['dense', 'sparse', 'hybrid']
+
+    Raises:
+        ConfigError: a mode is unknown, or needs a reranker that the profile does not have.
+    """
+    known = [mode for mode in get_args(EvalMode) if can_rerank or mode != "hybrid+rerank"]
+    chosen = [name.strip() for name in names.split(",") if name.strip()] or known
+    for name in chosen:
+        if name == "hybrid+rerank" and not can_rerank:
+            raise ConfigError("mode 'hybrid+rerank' needs a reranker, this profile has none; use configs/compact.yaml")
+        if name not in known:
+            raise ConfigError(f"unknown mode {name!r}; choose from {', '.join(known)}")
+    return cast("list[EvalMode]", chosen)
+
+
+def evaluate(
+    judged: JudgedSet,
+    settings: Settings,
+    encoder: TextEncoder,
+    reranker: Reranker | None,
+    modes: Sequence[EvalMode],
+    *,
+    run_dir: Path | None = None,
+    on_progress: Progress = lambda stage, done, total: None,
+) -> list[Row]:
+    """Index the passages, run every query in every mode, and measure.
+
+    ``on_progress`` is called with (stage, done, total). With ``run_dir``, one TREC run per mode is written there.
+    """
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="rag-eval-") as folder:
+        schema = CollectionSchema.of(dense_dim=encoder.dim, sparse_idf=encoder.sparse_needs_idf, image_dim=None)
+        fingerprint = Fingerprint(text=encoder.fingerprint, sparse="", image="", chunking="whole passages")
+        with EdgeStore.open(Path(folder), schema, fingerprint, create=True) as store:
+            names = {}
+            for points in _points(judged, encoder, on_progress):
+                store.upsert(points)
+                names.update({point.id: str(point.payload["document_id"]) for point in points})
+            store.flush()
+            retriever = HybridRetriever(
+                store, encoder, top_k=_DEPTH, leg_depth=_DEPTH, rrf_k=settings.search.rrf_k, exact_below=len(names)
+            )
+            for mode in modes:
+                started = time.perf_counter()
+                run = _run(judged, retriever, reranker, settings, mode, names, on_progress)
+                seconds = time.perf_counter() - started
+                rows.append(Row(mode, len(judged.queries), _measure(judged, run), seconds))
+                if run_dir is not None:
+                    _write_trec(run_dir / f"{judged.name}.{mode}.trec", run, f"{settings.profile}.{mode}")
+    return rows
+
+
+def _points(judged: JudgedSet, encoder: TextEncoder, on_progress: Progress) -> Iterator[list[Point]]:
+    """Encode the passages that have text, in batches, into points named by their judged id."""
+    named = [(name, text) for name, text in judged.passages.items() if text]
+    sample = " ".join(text for _, text in named[:50])
+    language = detect_language(sample)
+    for start in range(0, len(named), _BATCH):
+        batch = named[start : start + _BATCH]
+        texts = [text for _, text in batch]
+        vectors = encoder.encode_passages(texts, [language] * len(texts), truncate=True)
+        yield [
+            Point(
+                chunk_id(document_id(name), 0, text),
+                {"dense": vectors.dense[i], "sparse": vectors.sparse[i]},
+                {"document_id": name, "text": text, "heading": [], "path": name, "language": language},
+            )
+            for i, (name, text) in enumerate(batch)
+        ]
+        on_progress("passages", start + len(batch), len(named))
+
+
+def _run(
+    judged: JudgedSet,
+    retriever: HybridRetriever,
+    reranker: Reranker | None,
+    settings: Settings,
+    mode: EvalMode,
+    names: Mapping[str, str],
+    on_progress: Progress,
+) -> Run:
+    leg: Mode = "hybrid" if mode == "hybrid+rerank" else mode
+    run: Run = {}
+    for done, (query, text) in enumerate(judged.queries.items(), start=1):
+        nodes = retriever.search(text, mode=leg)
+        if mode == "hybrid+rerank":
+            nodes = _rerank(nodes, text, reranker, settings)
+        run[query] = [names[node.node.node_id] for node in nodes]
+        on_progress(mode, done, len(judged.queries))
+    return run
+
+
+def _rerank(
+    nodes: list[NodeWithScore], text: str, reranker: Reranker | None, settings: Settings
+) -> list[NodeWithScore]:
+    """Put the reranked head before the fused tail: a run is ranks, so the two units never meet in one list."""
+    assert reranker is not None
+    assert settings.reranker is not None
+    depth, blend = settings.reranker.depth, settings.reranker.blend
+    postprocessor = BgeReranker(reranker=reranker, depth=depth, top_n=depth, blend=blend)
+    head = postprocessor.postprocess_nodes(nodes, QueryBundle(text))
+    return head + nodes[depth:]
+
+
+def _measure(judged: JudgedSet, run: Run) -> dict[str, float]:
+    scored = {
+        query: {passage: float(-rank) for rank, passage in enumerate(ranked)} or {"": 0.0}
+        for query, ranked in run.items()
+    }
+    values = ir_measures.calc_aggregate(list(MEASURES.values()), judged.qrels, scored)
+    return {name: float(values[measure]) for name, measure in MEASURES.items()}
+
+
+def _write_trec(path: Path, run: Run, tag: str) -> None:
+    """Write ``query Q0 passage rank score tag`` lines; the score is 1/rank, as a run is an order."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8") as lines:
+        for query, ranked in run.items():
+            for rank, passage in enumerate(ranked, start=1):
+                lines.write(f"{query} Q0 {passage} {rank} {1 / rank:.6f} {tag}\n")
