@@ -1,0 +1,1 @@
+"""A folder of documents in, chunks and figures out: discover, parse, chunk."""

@@ -1,0 +1,151 @@
+"""Pictures as they stand in a document in, figures with caption and context out.
+
+This module knows what makes a picture worth keeping and what is said about it nearby; it knows no document format. It
+reads a picture's header and never decodes its pixels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from rag_pipeline.documents.partition import Parts, Picture, clean
+from rag_pipeline.errors import InputError
+from rag_pipeline.types import Element, Figure
+
+__all__ = ["make_figures", "read_image"]
+
+_MEDIA_TYPES = {
+    "PNG": "image/png",
+    "JPEG": "image/jpeg",
+    "MPO": "image/jpeg",
+    "GIF": "image/gif",
+    "BMP": "image/bmp",
+    "TIFF": "image/tiff",
+    "WEBP": "image/webp",
+    "HEIF": "image/heic",
+}
+_SMALLEST = 32
+"""Pixels: bullets, rules and icons are smaller, pictures that anyone looks for are not."""
+_LARGEST = 100_000_000
+_CONTEXT = 250
+"""Characters of text kept from before a picture, and as many from behind it."""
+_CAPTION = re.compile(
+    r"(?:figure|fig\.?|chart|diagram|image|picture|photo|map|plate|illustration|abbildung|abb\.?|bild|grafik|figura)\s*[0-9]",
+    re.IGNORECASE,
+)
+_FILE_NAME = re.compile(r"\S+\.(?:png|jpe?g|gif|bmp|tiff?|webp|heic)|(?:image|picture|bild)\s*[0-9]*", re.IGNORECASE)
+_EXIF_DESCRIPTION = 270
+
+
+def read_image(path: Path) -> Parts:
+    """Read a picture that is a file of its own; what it says about itself, or else its name, is its caption.
+
+    Raises:
+        InputError: the picture is damaged, smaller than 32 or larger than 100 million pixels.
+    """
+    from PIL import Image
+
+    data = path.read_bytes()
+    kind = _identify(data)
+    if kind is None:
+        raise InputError("the picture is damaged or of a kind that is not read; save it again as PNG or JPEG")
+    _, width, height = kind
+    if min(width, height) < _SMALLEST or width * height > _LARGEST:
+        raise InputError(
+            f"the picture has {width} x {height} pixels; {_SMALLEST} on a side to {_LARGEST // 10**6} million in all "
+            "are read: exclude it, or scale it"
+        )
+    with Image.open(io.BytesIO(data)) as image:
+        texts = [image.getexif().get(_EXIF_DESCRIPTION), image.info.get("Description"), image.info.get("Title")]
+    said = [clean(text) for text in texts if isinstance(text, str) and clean(text)]
+    return Parts(pictures=[Picture(data, said[0] if said else readable_name(path))])
+
+
+def readable_name(path: Path) -> str:
+    """Return a file's name as words.
+
+    >>> readable_name(Path("pump_station-north.png"))
+    'pump station north'
+    """
+    return clean(re.sub(r"[\s_.-]+", " ", path.stem)) or path.name
+
+
+def make_figures(pictures: Sequence[Picture], elements: Sequence[Element], fallback: str) -> tuple[Figure, ...]:
+    """Keep the pictures that can be shown and are not decoration, once each, with what is said about them.
+
+    ``fallback`` becomes the caption of a picture about which the document says nothing.
+    """
+    figures: dict[bytes, Figure] = {}
+    for picture in pictures:
+        kind = _identify(picture.image)
+        if kind is None or min(kind[1:]) < _SMALLEST or kind[1] * kind[2] > _LARGEST:
+            continue
+        media_type, width, height = kind
+        caption = _caption(picture, elements)
+        context = _context(picture, elements)
+        page = picture.page
+        if page is None and 0 <= picture.after < len(elements):
+            page = elements[picture.after].page
+        figure = Figure(
+            image=picture.image,
+            media_type=media_type,
+            width=width,
+            height=height,
+            caption=caption or ("" if context else fallback),
+            context=context,
+            page=page,
+            box=picture.box,
+            after=picture.after,
+        )
+        figures.setdefault(hashlib.sha256(picture.image).digest(), figure)
+    return tuple(figures.values())
+
+
+def _identify(data: bytes) -> tuple[str, int, int] | None:
+    """Return media type, width and height; None for what PIL cannot show."""
+    import pi_heif
+    from PIL import Image
+
+    pi_heif.register_heif_opener()
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            media_type = _MEDIA_TYPES.get(image.format or "")
+            size = image.size
+            image.verify()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None
+    return None if media_type is None else (media_type, *size)
+
+
+def _caption(picture: Picture, elements: Sequence[Element]) -> str:
+    """Return the alternative text, with the line beside the picture that calls itself its caption."""
+    alt = "" if _FILE_NAME.fullmatch(picture.alt) else picture.alt
+    for place in (picture.after + 1, picture.after):
+        if 0 <= place < len(elements):
+            beside = elements[place]
+            if beside.category == "FigureCaption" or (_CAPTION.match(beside.text) and len(beside.text) < 400):
+                return f"{beside.text}\n{alt}" if alt and alt not in beside.text else beside.text
+    return alt
+
+
+def _context(picture: Picture, elements: Sequence[Element]) -> str:
+    """Return the text before and behind a picture, on its own page where there are pages."""
+
+    def joined(some: Sequence[Element]) -> str:
+        return "\n".join(one.text for one in some if picture.page is None or one.page == picture.page)
+
+    before = joined(elements[max(0, picture.after - 3) : picture.after + 1])[-_CONTEXT:]
+    behind = joined(elements[picture.after + 1 : picture.after + 4])[:_CONTEXT]
+    return f"{_from_word(before)}\n{_to_word(behind)}".strip()
+
+
+def _from_word(text: str) -> str:
+    return text.partition(" ")[2] if len(text) == _CONTEXT else text
+
+
+def _to_word(text: str) -> str:
+    return text.rpartition(" ")[0] if len(text) == _CONTEXT else text

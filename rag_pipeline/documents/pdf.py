@@ -1,0 +1,251 @@
+"""PDF in, elements and pictures out.
+
+Text, order and boxes are Unstructured's ("fast": pdfminer). What that leaves out is added here from the page itself, by
+pdfium: which lines are headings (by their type, not by their brevity), which loose cells are the rows of a table, which
+lines are page furniture, and the pictures. Pages that pdfminer cannot read get pdfium's text.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from rag_pipeline.documents.partition import NO_DETECTION, Parts, Picture, clean, gather, looks_like_heading
+from rag_pipeline.documents.pdf_tables import with_tables
+from rag_pipeline.errors import InputError
+from rag_pipeline.types import Box, Element
+
+__all__ = ["read_pdf"]
+
+_LARGER = 1.12
+"""A line this much taller than the body text is set as a heading; less is the rounding of fonts."""
+_HEADING_WORDS = 16
+_HEADING_LINES = 3.5
+_MARGIN = 0.12
+"""Share of the page, at top and bottom, in which a repeated line is furniture."""
+_BROKEN_WORD = re.compile(r"(?<=[^\W\d_])- (?=[a-zß-ÿ])(?!(?:and|or|to|und|oder|bis|et|ou|y|o)\b)")
+"""A hyphen, a space and a small letter: what pdfminer makes of a broken word, but not "pre- and post-war"."""
+_BOLD_NAME = re.compile(r"bold|black|heavy|demi", re.IGNORECASE)
+_MAX_PICTURES = 200
+_MAX_PIXELS = 50_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Type:
+    """How an element is set: height of its letters in points, rounded to halves, and whether they are bold."""
+
+    size: float
+    bold: bool
+    lines: float = field(compare=False)
+
+
+def read_pdf(path: Path) -> Parts:
+    """Read a PDF with pages and boxes.
+
+    Raises:
+        InputError: the file is encrypted, is damaged, or has no text on any page.
+    """
+    import pypdfium2 as pdfium
+    from unstructured.partition.pdf import partition_pdf
+
+    try:
+        pdf = pdfium.PdfDocument(str(path))
+    except pdfium.PdfiumError as exc:
+        if "password" in str(exc).lower():
+            raise InputError("the PDF is encrypted; remove its password and save it again") from exc
+        raise InputError("the PDF is damaged and cannot be opened; save it again, or export it anew") from exc
+    try:
+        raws = partition_pdf(filename=str(path), strategy="fast", languages=NO_DETECTION)
+        elements = [_unbroken(element) for element in gather(raws, lambda _: None).elements]
+        elements = _with_missed_pages(elements, pdf)
+        elements = with_tables(_without_furniture(elements, len(pdf)), pdf)
+        elements = _with_headings(elements, pdf)
+        empty = sorted(set(range(1, len(pdf) + 1)) - {element.page for element in elements})
+        if len(empty) == len(pdf):
+            raise InputError(
+                f"no text on any of its {len(pdf)} pages: it is scanned or empty; run OCR over it, for example ocrmypdf"
+            )
+        notes = [f"no text on page {', '.join(map(str, empty))}: run OCR over the file to read scans"] if empty else []
+        return Parts(elements, list(_pictures(pdf, elements)), clean(pdf.get_metadata_dict().get("Title")), notes)
+    finally:
+        pdf.close()
+
+
+def _unbroken(element: Element) -> Element:
+    """Join words that were broken at a line's end."""
+    return replace(element, text=_BROKEN_WORD.sub("", element.text))
+
+
+def _with_missed_pages(elements: list[Element], pdf: Any) -> list[Element]:
+    """Add pdfium's text of the pages of which pdfminer returned nothing."""
+    by_page: dict[int, list[Element]] = defaultdict(list)
+    for element in elements:
+        by_page[element.page or 1].append(element)
+    complete = []
+    for number in range(1, len(pdf) + 1):
+        if number not in by_page and (text := clean(pdf[number - 1].get_textpage().get_text_bounded())):
+            by_page[number].append(Element(text.replace("\r", ""), "UncategorizedText", number))
+        complete.extend(by_page[number])
+    return complete
+
+
+def _without_furniture(elements: list[Element], pages: int) -> list[Element]:
+    """Keep the first of the running headers and footers, which repeat at one height with other numbers in them."""
+    seen: dict[tuple[str, float], set[int]] = defaultdict(set)
+    for element in elements:
+        if (key := _furniture_key(element)) is not None:
+            seen[key].add(element.page or 0)
+    running = {key for key, on in seen.items() if len(on) >= max(3, pages * 0.3)}
+    kept = []
+    for element in elements:
+        key = _furniture_key(element)
+        if key is not None and element.text.isdigit():
+            continue
+        if key not in running or element.page == min(seen[key]):
+            kept.append(element)
+    return kept
+
+
+def _furniture_key(element: Element) -> tuple[str, float] | None:
+    box = element.box
+    if box is None or not (box.bottom < _MARGIN or box.top > 1 - _MARGIN):
+        return None
+    return re.sub(r"\d+", "#", element.text), round(box.top, 2)
+
+
+def _with_headings(elements: list[Element], pdf: Any) -> list[Element]:
+    """Give a depth to lines that are set larger than the body, or bold and alone on their line: larger is higher."""
+    types = list(_types(elements, pdf))
+    weight: Counter[_Type] = Counter()
+    for element, kind in zip(elements, types, strict=True):
+        if kind is not None:
+            weight[kind] += len(element.text)
+    if not weight:
+        return elements
+    body = weight.most_common(1)[0][0]
+    headings = {
+        place: kind
+        for place, (element, kind) in enumerate(zip(elements, types, strict=True))
+        if kind is not None and _is_heading(element, kind, body)
+    }
+    levels = sorted(set(headings.values()), key=lambda kind: (-kind.size, not kind.bold))
+    return [
+        replace(element, category="Title", depth=levels.index(headings[place])) if place in headings else element
+        for place, element in enumerate(elements)
+    ]
+
+
+def _is_heading(element: Element, kind: _Type, body: _Type) -> bool:
+    stands_out = kind.size >= body.size * _LARGER or (kind.bold and not body.bold and kind.size >= body.size)
+    return (
+        stands_out
+        and kind.lines < _HEADING_LINES
+        and element.category not in ("Table", "Footer")
+        and "\t" not in element.text
+        and len(element.text.split()) <= _HEADING_WORDS
+        and looks_like_heading(element.text.rstrip("."))
+    )
+
+
+def _types(elements: list[Element], pdf: Any) -> Iterator[_Type | None]:
+    """Yield how each element is set, None where that cannot be seen: rotated pages, pages without boxes."""
+    page, text_page, number = None, None, 0
+    for element in elements:
+        if element.page is not None and element.page != number:
+            number = element.page
+            page = pdf[number - 1]
+            text_page = page.get_textpage() if page.get_rotation() == 0 else None
+        yield _type_of(element, page, text_page) if text_page is not None else None
+
+
+def _type_of(element: Element, page: Any, text_page: Any) -> _Type | None:
+    """Look at two letters of the first line, its first and one in the middle: a bullet or a bold word is no heading."""
+    if element.box is None:
+        return None
+    left, bottom, right, top = page.get_mediabox()
+    height = (element.box.bottom - element.box.top) * (top - bottom)
+    y = top - element.box.top * (top - bottom) - min(height / 2, 6)
+    seen = []
+    for share in (0.01, 0.5):
+        across = element.box.left + share * (element.box.right - element.box.left)
+        index = text_page.get_index(left + across * (right - left), y, 8, 6)
+        if index is not None:
+            seen.append(_letter(text_page, index))
+    if not seen:
+        return None
+    size = min(size for size, _ in seen)
+    return _Type(size, all(bold for _, bold in seen), height / max(size, 1.0))
+
+
+def _letter(text_page: Any, index: int) -> tuple[float, bool]:
+    """Return a letter's height in points, rounded to halves, and whether it is bold."""
+    import ctypes
+
+    import pypdfium2.raw as raw
+
+    _, low, _, high = text_page.get_charbox(index, loose=True)
+    name = ctypes.create_string_buffer(128)
+    raw.FPDFText_GetFontInfo(text_page, index, name, 128, ctypes.c_int())
+    # Names tell bold fonts; where a program gives no names, the weight does: it is about 240 for regular ones.
+    named = _BOLD_NAME.search(name.value.decode("utf-8", "replace")) is not None
+    return round((high - low) * 2) / 2, named or raw.FPDFText_GetFontWeight(text_page, index) >= 450
+
+
+def _pictures(pdf: Any, elements: list[Element]) -> Iterator[Picture]:
+    """Yield the pictures of a PDF, except page backgrounds, at most 200."""
+    import pypdfium2.raw as raw
+
+    found = 0
+    for number, page in enumerate(pdf, start=1):
+        width, height = page.get_size()
+        for picture in page.get_objects(filter=[raw.FPDF_PAGEOBJ_IMAGE], max_depth=4):
+            if found == _MAX_PICTURES:
+                return
+            across, down = picture.get_px_size()
+            if min(across, down) < 32 or across * down > _MAX_PIXELS:
+                continue
+            box = _picture_box(picture, page, number, width, height)
+            if (box.right - box.left) * (box.bottom - box.top) > 0.85:
+                continue
+            found += 1
+            yield Picture(_encoded(picture), "", _above(elements, box), number, box)
+
+
+def _picture_box(picture: Any, page: Any, number: int, width: float, height: float) -> Box:
+    origin_x, origin_y = page.get_mediabox()[:2]
+    left, bottom, right, top = picture.get_bounds()
+
+    def share(value: float, of: float) -> float:
+        return min(max(value / of, 0.0), 1.0)
+
+    return Box(
+        number,
+        share(left - origin_x, width),
+        share(height - (top - origin_y), height),
+        share(right - origin_x, width),
+        share(height - (bottom - origin_y), height),
+    )
+
+
+def _encoded(picture: Any) -> bytes:
+    """Return the picture as its own JPEG, or else as PNG."""
+    if picture.get_filters() == ["DCTDecode"]:
+        return bytes(picture.get_data())
+    buffer = io.BytesIO()
+    picture.get_bitmap().to_pil().save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def _above(elements: list[Element], box: Box) -> int:
+    """Return the index of the last element that stands before a picture, -1 for none."""
+    before = -1
+    for index, element in enumerate(elements):
+        page = element.page or 1
+        if page < box.page or (page == box.page and element.box is not None and element.box.bottom <= box.top + 0.01):
+            before = index
+    return before
