@@ -37,9 +37,15 @@ def build_library(folder: Path) -> None:
     write_pptx(folder / "slides/sales-kick-off-2025.pptx", SLIDES_TITLE, SLIDES)
     write_xlsx(folder / "data/price-list-2025.xlsx", PRICES)
     write_epub(folder / "handbook/ten-years-of-tarnsee.epub", HISTORY_TITLE, HISTORY)
-    wiring = pictures.draw_wiring()
+    wiring = pictures.describe_png(
+        pictures.draw_wiring(),
+        "Plug and wires of the Otter 2 cable: red supply, black ground, green RS-485 A, yellow RS-485 B, blue wake-up.",
+    )
     (folder / "pictures/otter-2-cable-wire-colours.png").write_bytes(wiring)
-    section = pictures.encode_jpeg(pictures.draw_buoy_section())
+    section = pictures.encode_jpeg(
+        pictures.draw_buoy_section(),
+        "The Heron buoy cut open, from the lamp on its mast down to the ballast ring of 6 kg under the copper cage.",
+    )
     (folder / "pictures/heron-buoy-cross-section.jpg").write_bytes(section)
 
 

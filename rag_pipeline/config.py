@@ -83,7 +83,7 @@ class ImageSettings(_Section):
 class RerankerSettings(_Section):
     """The cross-encoder. ``depth`` candidates are scored for each query.
 
-    ``blend`` is the weight of its logit beside the fused score, both scaled to [0, 1]; 1: the logit alone decides.
+    ``blend`` is the weight of its logit beside the legs' scores, all scaled to [0, 1]; 1: the logit alone decides.
     """
 
     model: str = "ms-marco-MiniLM-L-12-v2"

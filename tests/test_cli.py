@@ -216,7 +216,8 @@ def test_a_wrong_configuration_key(tmp_path: Path) -> None:
 def test_an_index_held_by_another_process(library: Path, index: Path) -> None:
     code = (
         "import sys, time\nfrom rag_pipeline import RagPipeline\n"
-        f"rag = RagPipeline.from_config(index={str(index)!r})\nrag.open_store()\nprint('held', flush=True)\nsys.stdin.read()"
+        f"rag = RagPipeline.from_config(index={str(index)!r})\nrag.open_store()\n"
+        "print('held', flush=True)\nsys.stdin.read()"
     )
     holder = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:

@@ -13,8 +13,10 @@ matplotlib.use("Agg")
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch, Polygon, Rectangle
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 __all__ = [
+    "describe_png",
     "draw_buoy_section",
     "draw_orders",
     "draw_oxygen_drift",
@@ -24,6 +26,7 @@ __all__ = [
     "encode_jpeg",
 ]
 
+_EXIF_DESCRIPTION = 270
 _BLUE, _ORANGE, _GREEN, _GREY = "#1f5f8b", "#e08a2e", "#4f9d5d", "#8a949b"
 
 
@@ -38,10 +41,19 @@ def _encode(figure: Figure, dpi: int) -> bytes:
     return small.getvalue()
 
 
-def encode_jpeg(png: bytes) -> bytes:
-    """Return the picture as JPEG bytes."""
-    buffer = io.BytesIO()
-    Image.open(io.BytesIO(png)).convert("RGB").save(buffer, format="JPEG", quality=85)
+def describe_png(png: bytes, description: str) -> bytes:
+    """Return the same picture with a description in its metadata."""
+    picture, buffer, said = Image.open(io.BytesIO(png)), io.BytesIO(), PngInfo()
+    said.add_text("Description", description)
+    picture.save(buffer, format="PNG", optimize=True, pnginfo=said)
+    return buffer.getvalue()
+
+
+def encode_jpeg(png: bytes, description: str) -> bytes:
+    """Return the picture as JPEG bytes, with a description in its EXIF data."""
+    buffer, exif = io.BytesIO(), Image.Exif()
+    exif[_EXIF_DESCRIPTION] = description
+    Image.open(io.BytesIO(png)).convert("RGB").save(buffer, format="JPEG", quality=85, exif=exif)
     return buffer.getvalue()
 
 

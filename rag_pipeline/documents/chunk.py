@@ -18,7 +18,7 @@ from rag_pipeline.types import Chunk, Document, Figure
 
 __all__ = ["CHUNKER_VERSION", "chunk_document", "document_text"]
 
-CHUNKER_VERSION = "1"
+CHUNKER_VERSION = "2"
 """Changes whenever the same document would give other chunks."""
 
 CountTokens = Callable[[Sequence[str]], list[int]]
@@ -56,12 +56,14 @@ def chunk_document(
     """Cut a document into chunks, those of text first, then its figures; positions count from 0.
 
     ``count_tokens`` counts special tokens too. No chunk's ``embed_text`` has more than ``max_tokens``, of which the
-    heading path takes ``heading_tokens`` at most (and half of the budget), its deepest headings first.
+    heading path takes ``heading_tokens`` at most (and half of the budget), its deepest headings first. Rows of a table
+    that is split have its first row, which names the columns, as their deepest heading.
     """
     text = document_text(document)
     empty = count_tokens([""])[0]
     pieces = _elements_as_pieces(document)
-    headings = _Headings(count_tokens, min(heading_tokens, max_tokens // 2), empty, (piece.path for piece in pieces))
+    paths = itertools.chain.from_iterable((piece.path, _below_header(piece, text)) for piece in pieces)
+    headings = _Headings(count_tokens, min(heading_tokens, max_tokens // 2), empty, paths)
     pieces = _split_long(pieces, document, text, count_tokens, empty, max_tokens - empty - headings.most)
     groups = _packed(pieces, headings, max_tokens - empty)
     chunks = _within_budget(groups, document, text, headings, count_tokens, max_tokens)
@@ -82,10 +84,11 @@ class _Headings:
         self.most = max((self.tokens(path) for path in wanted), default=0)
 
     def cut(self, path: tuple[str, ...]) -> tuple[str, ...]:
-        """Return the deepest headings of a path that fit together."""
-        while path and self._tokens[path] > self._budget:
-            path = path[1:]
-        return path
+        """Return the deepest headings of a path that fit together; one that is too long by itself is left out."""
+        kept = path
+        while kept and self._tokens[kept] > self._budget:
+            kept = kept[1:]
+        return kept if kept or not path else self.cut(path[:-1])
 
     def tokens(self, path: tuple[str, ...]) -> int:
         """Tokens of a path after the cut, with one for the line end behind it."""
@@ -117,7 +120,7 @@ def _split_long(
     """Count all pieces, then split those over the limit, ever finer, until each fits behind its own headings."""
     splitters: list[Callable[[_Piece], list[_Piece]]] = [
         lambda piece: (
-            _split(piece, text, _LINES) if document.elements[piece.element].category in _IN_LINES else [piece]
+            _split_rows(piece, text) if document.elements[piece.element].category in _IN_LINES else [piece]
         ),
         lambda piece: _split(piece, text, _SENTENCES),
         lambda piece: _split(piece, text, _WORDS),
@@ -166,6 +169,17 @@ def _split(piece: _Piece, text: str, border: re.Pattern[str]) -> list[_Piece]:
     parts.append((start, piece.end))
     parts = [(a, b) for a, b in parts if text[a:b].strip()]
     return [replace(piece, start=a, end=b, first=piece.first and n == 0) for n, (a, b) in enumerate(parts)]
+
+
+def _split_rows(piece: _Piece, text: str) -> list[_Piece]:
+    below = _below_header(piece, text)
+    return [part if part.first else replace(part, path=below) for part in _split(piece, text, _LINES)]
+
+
+def _below_header(piece: _Piece, text: str) -> tuple[str, ...]:
+    """Return the headings of a table's later rows: its first row says what their cells are."""
+    row = _LINES.split(text[piece.start : piece.end], maxsplit=1)[0]
+    return (*piece.path, ", ".join(row.split("\t"))) if "\t" in row else piece.path
 
 
 def _halves(piece: _Piece) -> list[_Piece]:

@@ -6,6 +6,7 @@ knows nothing of how the nodes were found, nor of the model behind :class:`~rag_
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -28,9 +29,11 @@ dispatcher = get_dispatcher(__name__)
 class BgeReranker(BaseNodePostprocessor):
     """Reorder the first ``depth`` nodes by a cross-encoder, best first, ties by node id; return ``top_n``.
 
-    The score is ``blend * minmax(logit) + (1 - blend) * minmax(score before)``, a convex combination over the nodes
-    that were read (Bruch, Gai, Ingber, "An Analysis of Fusion Functions for Hybrid Retrieval", TOIS 2023); with a
-    blend of 1 it is the raw logit. The logit itself is in the metadata, under ``logit``.
+    The score is ``blend * minmax(logit) + (1 - blend) * mean over legs of minmax(leg score)``, a convex combination
+    over the nodes that were read (Bruch, Gai, Ingber, "An Analysis of Fusion Functions for Hybrid Retrieval", TOIS
+    2023). A leg that did not find a node counts as the lowest score it gave; nodes of another retriever, which name
+    no legs, count by the score they came with. With a blend of 1 the score is the raw logit, which is in the metadata
+    in any case, under ``logit``.
 
     The model reads what was embedded: heading path, then text. Nodes beyond ``depth`` are left out, since scores of
     different units may not share a list. So are nodes without any text, such as a picture from elsewhere with no
@@ -42,7 +45,7 @@ class BgeReranker(BaseNodePostprocessor):
     reranker: Reranker = Field(exclude=True, repr=False, description="Gives the logits.")
     depth: int = Field(default=20, ge=1, description="How many nodes are scored.")
     top_n: int = Field(default=5, ge=1, description="How many nodes are returned.")
-    blend: float = Field(default=1.0, ge=0, le=1, description="Weight of the logit beside the score before.")
+    blend: float = Field(default=1.0, ge=0, le=1, description="Weight of the logit beside the legs' scores.")
 
     @classmethod
     def class_name(cls) -> str:
@@ -83,12 +86,24 @@ class BgeReranker(BaseNodePostprocessor):
             )
             scores = logits.tolist()
             if self.blend < 1:
-                before = np.array([node.get_score() for node in readable], dtype=np.float32)
-                scores = (self.blend * _minmax(logits) + (1 - self.blend) * _minmax(before)).tolist()
+                scores = (self.blend * _minmax(logits) + (1 - self.blend) * _first_stage(readable)).tolist()
             reranked = list(map(_scored, readable, scores, logits.tolist()))
             reranked.sort(key=lambda node: (-node.get_score(), node.node.node_id))
         dispatcher.event(ReRankEndEvent(nodes=reranked[: self.top_n]))
         return reranked[: self.top_n]
+
+
+def _first_stage(nodes: Sequence[NodeWithScore]) -> npt.NDArray[np.float32]:
+    """Return in [0, 1] what the legs said: their scores keep how far apart two passages are, which ranks lose."""
+    found = [{leg: at["score"] for leg, at in node.node.metadata.get("legs", {}).items()} for node in nodes]
+    legs = sorted(set().union(*found))
+    if not legs:
+        return _minmax(np.array([node.get_score() for node in nodes], dtype=np.float32))
+    lowest = {leg: min(scores[leg] for scores in found if leg in scores) for leg in legs}
+    table = [[scores.get(leg, lowest[leg]) for scores in found] for leg in legs]
+    scaled = np.stack([_minmax(np.array(row, dtype=np.float32)) for row in table])
+    mean: npt.NDArray[np.float32] = scaled.mean(axis=0, dtype=np.float32)
+    return mean
 
 
 def _minmax(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -61,6 +61,19 @@ def test_a_blend_weighs_the_logit_against_the_score_before() -> None:
     ]  # fmt: skip
 
 
+def test_a_blend_reads_the_scores_of_the_legs() -> None:
+    """Dense .9 .5 .7 scale to 1 0 .5, sparse 8 4 and absent to 1 0 0: means 1, 0, .25; the logits are all equal."""
+    nodes = found("a", "b", "c")
+    for node, dense, sparse in zip(nodes, (0.9, 0.5, 0.7), (8.0, 4.0, None), strict=True):
+        node.node.metadata["legs"] = {"dense": {"rank": 1, "score": dense}}
+        if sparse is not None:
+            node.node.metadata["legs"]["sparse"] = {"rank": 1, "score": sparse}
+        node.node.excluded_embed_metadata_keys.append("legs")
+    blended = BgeReranker(reranker=TableReranker(a=1, b=1, c=1), blend=0.2).postprocess_nodes(nodes, query_str="q")
+    assert ids(blended) == ["a", "c", "b"]
+    assert [node.get_score() for node in blended] == pytest.approx([0.8, 0.2, 0.0], abs=1e-6)
+
+
 def test_a_blend_of_equals_keeps_the_order_of_ids() -> None:
     nodes = BgeReranker(reranker=TableReranker(a=1, b=1), blend=0.5).postprocess_nodes(
         [NodeWithScore(node=TextNode(id_=name, text=name), score=1.0) for name in ("b", "a")], query_str="q"
