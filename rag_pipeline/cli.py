@@ -181,7 +181,7 @@ def status(as_json: Json = False, config: Config = None, index: Index = None) ->
     from rag_pipeline.health import index_status
 
     report = index_status(_open(config, index).settings)
-    _emit(as_json, report, lambda: terminal.print_pairs("index", report))
+    _emit(as_json, report, lambda: terminal.print_pairs(report))
 
 
 @app.command()

@@ -105,7 +105,7 @@ class IngestSettings(_Section):
     """How files are found and parsed. Limits are for one file, in a process of its own."""
 
     workers: int = Field(default=0, ge=0, description="parsing processes; 0: one for each core, four at most")
-    timeout_s: float = Field(default=120.0, gt=0)
+    timeout_s: float = Field(default=300.0, gt=0)
     memory_mb: int = Field(default=4096, ge=512, description="address space of one parsing process")
     max_file_mb: float = Field(default=200.0, gt=0)
     include: tuple[str, ...] = ()

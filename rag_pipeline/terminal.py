@@ -41,8 +41,8 @@ __all__ = [
     "say",
 ]
 
-_out = Console(highlight=False, soft_wrap=False)
-_err = Console(stderr=True, highlight=False)
+_out = Console(highlight=False, soft_wrap=True)  # a line that is piped or copied stays one line
+_err = Console(stderr=True, highlight=False, soft_wrap=True)
 _SNIPPET = 360
 
 
@@ -140,7 +140,7 @@ def print_hits(query: str, hits: Sequence[Evidence], trace: Trace | None) -> Non
         _out.print(f"Nothing found for {query!r}.")
     for hit in hits:
         _out.print(_headline(hit))
-        _out.print(Padding(escape(_snippet(hit.text)), (0, 0, 0, 4)))
+        _out.print(Padding(escape(_snippet(hit.text)), (0, 0, 0, 4), expand=False), soft_wrap=False)
         if trace is not None:
             legs = ", ".join(f"{leg} #{place.rank} ({place.score:.4f})" for leg, place in hit.legs.items())
             logit = "" if hit.logit is None else f", reranker logit {hit.logit:.2f}"
@@ -176,7 +176,9 @@ def print_answer(question: str, answer: Answer) -> None:
         place = f", page {citation.page}" if citation.page is not None else ""
         heading = f"  [dim]{escape(' > '.join(citation.heading))}[/dim]" if citation.heading else ""
         _out.print(f"    \\[{citation.n}] [cyan]{escape(shown_path(citation.path))}[/cyan]{place}{heading}")
-        _out.print(Padding(f'[italic]"{escape(" ".join(citation.quote.split()))}"[/italic]', (0, 0, 0, 8)))
+        _out.print(
+            Padding(f'[italic]"{escape(" ".join(citation.quote.split()))}"[/italic]', (0, 0, 0, 8), expand=False)
+        )
 
 
 def print_rows(dataset: str, profile: str, rows: Sequence[Row]) -> None:
@@ -188,7 +190,7 @@ def print_rows(dataset: str, profile: str, rows: Sequence[Row]) -> None:
     table.add_column("s", justify="right")
     for row in rows:
         table.add_row(row.mode, *(f"{value:.4f}" for value in row.measures.values()), f"{row.seconds:.1f}")
-    _out.print(table)
+    _out.print(table, soft_wrap=False)
 
 
 def print_checks(checks: Sequence[Check]) -> None:
@@ -206,7 +208,6 @@ def print_models(rows: Sequence[Mapping[str, Any]]) -> None:
         [
             {
                 "model": row["name"],
-                "loader": row["loader"],
                 "licence": row["licence"],
                 "size": f"{row['size'] / 1e6:,.0f} MB",
                 "here": "yes" if row["present"] else "no",
@@ -219,20 +220,19 @@ def print_models(rows: Sequence[Mapping[str, Any]]) -> None:
 
 def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print rows with the same keys as a table."""
-    table = Table()
+    table = Table(box=None, pad_edge=False)
     for name in rows[0] if rows else ():
-        table.add_column(str(name))
+        table.add_column(str(name), overflow="fold")
     for row in rows:
         table.add_row(*(escape(str(value)) for value in row.values()))
-    _out.print(table)
+    _out.print(table, soft_wrap=False)
 
 
-def print_pairs(title: str, values: Mapping[str, Any]) -> None:
-    """Print names and values, one a line; a nested mapping on one line."""
-    show: Callable[[Any], str] = lambda value: (  # noqa: E731
-        ", ".join(f"{key} {inner}" for key, inner in value.items()) if isinstance(value, Mapping) else str(value)
-    )
-    table = Table.grid(padding=(0, 2))
+def print_pairs(values: Mapping[str, Any], indent: int = 0) -> None:
+    """Print names and values, one a line; what is nested, indented."""
     for name, value in values.items():
-        table.add_row(f"[bold]{escape(name)}[/bold]", escape(show(value)))
-    _out.print(table)
+        if isinstance(value, Mapping):
+            _out.print(f"{' ' * indent}[bold]{escape(name)}[/bold]")
+            print_pairs(value, indent + 2)
+        else:
+            _out.print(f"{' ' * indent}[bold]{escape(name)}[/bold] {escape(str(value))}")

@@ -119,9 +119,7 @@ def _split_long(
 ) -> list[_Piece]:
     """Count all pieces, then split those over the limit, ever finer, until each fits behind its own headings."""
     splitters: list[Callable[[_Piece], list[_Piece]]] = [
-        lambda piece: (
-            _split_rows(piece, text) if document.elements[piece.element].category in _IN_LINES else [piece]
-        ),
+        lambda piece: _split_rows(piece, text) if document.elements[piece.element].category in _IN_LINES else [piece],
         lambda piece: _split(piece, text, _SENTENCES),
         lambda piece: _split(piece, text, _WORDS),
     ]

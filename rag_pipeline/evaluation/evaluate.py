@@ -37,6 +37,8 @@ Progress = Callable[[str, int, int], None]
 MEASURES = {"nDCG@10": nDCG @ 10, "R@10": R @ 10, "R@100": R @ 100, "MRR@10": RR @ 10}
 _DEPTH = 100
 _BATCH = 64
+_SAMPLE = 50
+"""Passages from which the language of a set is told, as ingestion tells a document's from all its text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +90,19 @@ def evaluate(
         fingerprint = Fingerprint(text=encoder.fingerprint, sparse="", image="", chunking="whole passages")
         with EdgeStore.open(Path(folder), schema, fingerprint, create=True) as store:
             names = {}
-            for points in _points(judged, encoder, on_progress):
+            language = detect_language(" ".join(list(judged.passages.values())[:_SAMPLE]))
+            for points in _points(judged, encoder, language, on_progress):
                 store.upsert(points)
                 names.update({point.id: str(point.payload["document_id"]) for point in points})
             store.flush()
             retriever = HybridRetriever(
-                store, encoder, top_k=_DEPTH, leg_depth=_DEPTH, rrf_k=settings.search.rrf_k, exact_below=len(names)
+                store,
+                encoder,
+                top_k=_DEPTH,
+                leg_depth=_DEPTH,
+                rrf_k=settings.search.rrf_k,
+                exact_below=len(names),
+                languages=[language] if language else None,
             )
             for mode in modes:
                 started = time.perf_counter()
@@ -105,11 +114,9 @@ def evaluate(
     return rows
 
 
-def _points(judged: JudgedSet, encoder: TextEncoder, on_progress: Progress) -> Iterator[list[Point]]:
+def _points(judged: JudgedSet, encoder: TextEncoder, language: str, on_progress: Progress) -> Iterator[list[Point]]:
     """Encode the passages that have text, in batches, into points named by their judged id."""
     named = [(name, text) for name, text in judged.passages.items() if text]
-    sample = " ".join(text for _, text in named[:50])
-    language = detect_language(sample)
     for start in range(0, len(named), _BATCH):
         batch = named[start : start + _BATCH]
         texts = [text for _, text in batch]
