@@ -1,4 +1,4 @@
-"""Settings -> wired objects. The only place that constructs, and the face of the package: :class:`RagPipeline`.
+"""The face of the package: :class:`RagPipeline`, settings wired into one object.
 
 Every part is built on first use, so `rag status` loads no model and `rag search` loads no parser.
 """
@@ -7,22 +7,25 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from rag_pipeline.config import Settings, load_settings
-from rag_pipeline.encoders.weights import Weights, locate
-from rag_pipeline.errors import ConfigError
+from rag_pipeline.errors import ConfigError, InputError
+from rag_pipeline.parts import make_cross_encoder, make_image_encoder, make_synthesizer, make_text_encoder
+from rag_pipeline.protocols import ImageEncoder, Reranker, TextEncoder
 from rag_pipeline.store.schema import CollectionSchema, Fingerprint
-from rag_pipeline.types import Answer, DenseEncoder, Evidence, ImageEncoder, Mode, Reranker, TextEncoder
+from rag_pipeline.types import Answer, Evidence, Mode
 
 if TYPE_CHECKING:
     from llama_index.core.query_engine import RetrieverQueryEngine
     from llama_index.core.response_synthesizers import BaseSynthesizer
 
+    from rag_pipeline.documents.discover import Discovery
     from rag_pipeline.encoders.embedding import TextEmbedding
     from rag_pipeline.indexing.ingest import IngestReport, Progress
     from rag_pipeline.indexing.manifest import Manifest
@@ -78,7 +81,6 @@ class RagPipeline:
             MismatchError: the index was made with other models or chunking.
         """
         from rag_pipeline.documents.chunk import CHUNKER_VERSION, chunk_document
-        from rag_pipeline.documents.discover import discover
         from rag_pipeline.documents.parse import PARSER_VERSION
         from rag_pipeline.documents.workers import ParsePool
         from rag_pipeline.indexing.ingest import Ingestor
@@ -88,6 +90,9 @@ class RagPipeline:
         for path in paths:
             if not os.path.lexists(path):
                 raise ConfigError(f"{path} does not exist; name a folder or a file")
+        if dry_run and not self.settings.index.exists():
+            with tempfile.TemporaryDirectory() as aside, RagPipeline(self._at(Path(aside))) as rag:
+                return rag.ingest(*paths, dry_run=True, on_progress=on_progress)
         limits, chunking = self.settings.ingest, self.settings.chunking
         ingestor = Ingestor(
             store=self.open_store(create=True),
@@ -111,7 +116,7 @@ class RagPipeline:
         )
         return ingestor.run(
             [Path(path) for path in paths],
-            discover=partial(discover, include=limits.include, exclude=limits.exclude, max_file_mb=limits.max_file_mb),
+            discover=self._discover,
             dry_run=dry_run,
             on_progress=on_progress,
         )
@@ -169,6 +174,27 @@ class RagPipeline:
 
         for record in self.open_store().scroll(with_vectors=vectors):
             yield exported(record, vectors=vectors)
+
+    def _at(self, index: Path) -> Settings:
+        return self.settings.model_copy(update={"index": index})
+
+    def _discover(self, roots: Sequence[Path]) -> Discovery:
+        """Look into folders, and stop where one holds nothing: a disk that is not mounted looks just like that."""
+        from rag_pipeline.documents.discover import discover
+
+        limits = self.settings.ingest
+        found = discover(roots, include=limits.include, exclude=limits.exclude, max_file_mb=limits.max_file_mb)
+        met = [file.path for file in found.files] + [refused.path for refused in found.refused]
+        for root in found.complete_roots:
+            if not any(path.is_relative_to(root) for path in met):
+                known = sum(path.is_relative_to(root) for path in self.manifest.files())
+                raise InputError(
+                    f"no files in {root}, but {known} are indexed from it: is it mounted? Nothing was removed; "
+                    "to remove them, ingest its parent folder"
+                    if known
+                    else f"no files in {root}; name a folder that holds documents (hidden files are passed over)"
+                )
+        return found
 
     # ------------------------------------------------------------------ LlamaIndex's own kinds
 
@@ -233,93 +259,23 @@ class RagPipeline:
 
     @cached_property
     def encoder(self) -> TextEncoder:
-        """The text encoder of the profile.
-
-        Raises:
-            UnavailableError: its weights are not on this machine, or are not the registered ones.
-        """
-        chosen = self.settings.text
-        weights = self._weights(chosen.model, chosen.path)
-        if weights.loader == "bge-m3":
-            from rag_pipeline.encoders.bge_m3 import BgeM3Encoder
-
-            return BgeM3Encoder(
-                weights.folder, weights.fingerprint, device=chosen.device, batch_tokens=chosen.batch_tokens
-            )
-        from rag_pipeline.encoders.bm25 import Bm25Encoder
-        from rag_pipeline.encoders.composed import ComposedEncoder
-
-        sparse = self.settings.sparse
-        bm25 = Bm25Encoder(sparse.language, k1=sparse.k1, b=sparse.b, average_length=sparse.average_length)
-        return ComposedEncoder(self._dense_encoder(weights), bm25)
-
-    def _dense_encoder(self, weights: Weights) -> DenseEncoder:
-        chosen = self.settings.text
-        if weights.loader == "onnx":
-            from rag_pipeline.encoders.onnx import OnnxEncoder
-
-            return OnnxEncoder(weights, threads=chosen.threads)
-        if weights.loader == "sentence":
-            from rag_pipeline.encoders.sentence import SentenceEncoder
-
-            return SentenceEncoder(weights, device=chosen.device)
-        raise ConfigError(f"text.model {weights.name!r} is a {weights.loader} model; choose a text encoder")
+        """The text encoder of the profile."""
+        return make_text_encoder(self.settings)
 
     @cached_property
     def image_encoder(self) -> ImageEncoder | None:
         """The image encoder, or None where pictures are found by caption and context only."""
-        chosen = self.settings.image
-        if chosen is None:
-            return None
-        from rag_pipeline.encoders.clip import ClipEncoder
-
-        weights = self._weights(chosen.model, chosen.path)
-        return ClipEncoder(weights.folder, weights.fingerprint, device=chosen.device)
+        return make_image_encoder(self.settings)
 
     @cached_property
     def cross_encoder(self) -> Reranker | None:
         """The model behind :attr:`reranker`."""
-        chosen = self.settings.reranker
-        if chosen is None:
-            return None
-        from rag_pipeline.retrieval.cross_encoder import OnnxReranker, TorchReranker
-
-        weights = self._weights(chosen.model, chosen.path)
-        if weights.loader == "onnx-reranker":
-            return OnnxReranker(weights.folder, weights.fingerprint, threads=chosen.threads)
-        return TorchReranker(weights.folder, weights.fingerprint, device=chosen.device)
+        return make_cross_encoder(self.settings)
 
     @cached_property
     def synthesizer(self) -> BaseSynthesizer:
         """Evidence to answer: extractive, or generated where ``llm`` is configured."""
-        from rag_pipeline.answering.extractive import ExtractiveSynthesizer
-        from rag_pipeline.answering.generative import GenerativeSynthesizer
-
-        answer, llm = self.settings.answer, self.settings.llm
-        if llm is None:
-            return ExtractiveSynthesizer(
-                encoder=self.encoder,
-                reranker=self.cross_encoder,
-                max_sentences=answer.max_sentences,
-                evidence=answer.evidence,
-                abstain_below=answer.abstain_below,
-            )
-        from llama_index.llms.openai_like import OpenAILike
-
-        return GenerativeSynthesizer(
-            llm=OpenAILike(
-                model=llm.model,
-                api_base=llm.base_url,
-                api_key=llm.api_key.get_secret_value(),
-                timeout=llm.timeout_s,
-                max_tokens=llm.max_tokens,
-                context_window=llm.context_window,
-                temperature=llm.temperature,
-                is_chat_model=True,
-                max_retries=2,
-            ),
-            evidence=answer.evidence,
-        )
+        return make_synthesizer(self.settings, self.encoder, self.cross_encoder)
 
     @cached_property
     def manifest(self) -> Manifest:
@@ -339,10 +295,10 @@ class RagPipeline:
     @property
     def schema(self) -> CollectionSchema:
         """The collection that these settings ask for, as data."""
-        image = self.image_encoder
+        encoder, image = self.encoder, self.image_encoder
         return CollectionSchema.of(
-            dense_dim=self.encoder.dim,
-            sparse_idf=self.encoder.sparse_needs_idf,
+            dense_dim=encoder.dim,
+            sparse_idf=encoder.sparse_needs_idf,
             image_dim=image.dim if image else None,
         )
 
@@ -352,26 +308,26 @@ class RagPipeline:
         from rag_pipeline.encoders.composed import ComposedEncoder
 
         encoder, image = self.encoder, self.image_encoder
-        composed = isinstance(encoder, ComposedEncoder)
+        text = sparse = encoder.fingerprint
+        if isinstance(encoder, ComposedEncoder):
+            text, sparse = encoder.dense.fingerprint, encoder.sparse.fingerprint
         return Fingerprint(
-            text=cast("ComposedEncoder", encoder).dense.fingerprint if composed else encoder.fingerprint,
-            sparse=cast("ComposedEncoder", encoder).sparse.fingerprint if composed else encoder.fingerprint,
+            text=text,
+            sparse=sparse,
             image=image.fingerprint if image else "",
             chunking=json.dumps(self.settings.chunking.model_dump(), sort_keys=True),
         )
-
-    def _weights(self, model: str, path: Path | None) -> Weights:
-        return locate(model, self.settings.models_dir, path)
 
     def close(self) -> None:
         """Let go of the index; a second call does nothing."""
         if self._store is not None:
             self._store.close()
             self._store = None
-        for part in ("retriever", "query_engine", "vector_store", "manifest"):
-            opened = self.__dict__.pop(part, None)
-            if part == "manifest" and opened is not None:
-                cast("Manifest", opened).close()
+        if "manifest" in self.__dict__:
+            self.manifest.close()
+        # What was built on the open index is built again where it is used again.
+        for part in ("manifest", "retriever", "query_engine", "vector_store"):
+            self.__dict__.pop(part, None)
 
     def __enter__(self) -> RagPipeline:
         """Return the pipeline itself."""

@@ -6,7 +6,7 @@ Enters: reports, hits, answers. Leaves: nothing. Progress is drawn on a terminal
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -177,7 +177,8 @@ def print_answer(question: str, answer: Answer) -> None:
         heading = f"  [dim]{escape(' > '.join(citation.heading))}[/dim]" if citation.heading else ""
         _out.print(f"    \\[{citation.n}] [cyan]{escape(shown_path(citation.path))}[/cyan]{place}{heading}")
         _out.print(
-            Padding(f'[italic]"{escape(" ".join(citation.quote.split()))}"[/italic]', (0, 0, 0, 8), expand=False)
+            Padding(f'[italic]"{escape(" ".join(citation.quote.split()))}"[/italic]', (0, 0, 0, 8), expand=False),
+            soft_wrap=False,
         )
 
 

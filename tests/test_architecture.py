@@ -13,11 +13,12 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 LEVELS = [
     {"errors", "types"},
-    {"config", "language"},
+    {"config", "language", "protocols"},
     {"documents", "encoders", "store"},
     {"indexing", "retrieval"},
     {"answering", "evaluation", "migration"},
-    {"app", "health", "wire"},
+    {"parts", "wire"},
+    {"app", "health"},
     {"serving", "terminal"},
     {"cli"},
     {"__init__", "__main__"},

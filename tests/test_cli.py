@@ -145,6 +145,12 @@ def test_eval_measures_a_set(tmp_path: Path) -> None:
     assert len(list((tmp_path / "runs").glob("*.trec"))) == 4
 
 
+def test_a_dry_run_makes_nothing(library: Path, tmp_path: Path) -> None:
+    report = document(rag("ingest", library, "--index", tmp_path / "rag", "--dry-run", "--json"))
+    assert (report["files"]["added"], report["chunks"]) == (2, 0)
+    assert not (tmp_path / "rag").exists()
+
+
 def test_what_changes_in_the_folder_changes_in_the_index(tmp_path: Path) -> None:
     folder, index = tmp_path / "documents", tmp_path / "rag"
     folder.mkdir()

@@ -18,7 +18,8 @@ from llama_index.core.llms import MockLLM
 from rag_pipeline.answering.citations import Citations
 from rag_pipeline.answering.sentences import Span, sentences, words
 from rag_pipeline.answering.synthesizer import CitingSynthesizer, abstain
-from rag_pipeline.types import Answer, Evidence, Reranker, TextEncoder, contextual_text
+from rag_pipeline.protocols import Reranker, TextEncoder
+from rag_pipeline.types import Answer, Evidence, contextual_text
 
 __all__ = ["ExtractiveSynthesizer"]
 

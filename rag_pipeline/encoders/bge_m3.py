@@ -34,7 +34,7 @@ _SPECIAL = ("<s>", "</s>", "<pad>", "<unk>")
 
 
 class BgeM3Encoder:
-    """BGE-M3 as a :class:`~rag_pipeline.types.TextEncoder`; threads may share one.
+    """BGE-M3 as a :class:`~rag_pipeline.protocols.TextEncoder`; threads may share one.
 
     Args:
         folder: the published files: ``config.json``, ``tokenizer.json``, weights, ``sparse_linear.pt`` and

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from rag_pipeline.encoders.bm25 import Bm25Encoder
-from rag_pipeline.types import DenseEncoder, TextVectors
+from rag_pipeline.protocols import DenseEncoder
+from rag_pipeline.types import TextVectors
 
 __all__ = ["ComposedEncoder"]
 

@@ -17,13 +17,14 @@ from llama_index.core.embeddings.multi_modal_base import MultiModalEmbedding
 from llama_index.core.schema import ImageType
 
 from rag_pipeline.errors import ConfigError, InputError, MismatchError
-from rag_pipeline.types import FloatMatrix, ImageEncoder, TextEncoder
+from rag_pipeline.protocols import ImageEncoder, TextEncoder
+from rag_pipeline.types import FloatMatrix
 
 __all__ = ["ImageTextEmbedding", "TextEmbedding"]
 
 
 class TextEmbedding(BaseEmbedding):
-    """The dense vectors of a :class:`~rag_pipeline.types.TextEncoder`. Texts that are too long are refused, not cut.
+    """The dense vectors of a :class:`~rag_pipeline.protocols.TextEncoder`. Texts that are too long are refused, not cut.
 
     ``to_dict`` keeps the encoder's fingerprint as ``model_name``; ``from_dict(data, encoder=...)`` brings it back.
     """

@@ -22,11 +22,12 @@ from rag_pipeline.config import Settings
 from rag_pipeline.errors import ConfigError
 from rag_pipeline.evaluation.beir import JudgedSet
 from rag_pipeline.language import detect_language
+from rag_pipeline.protocols import Reranker, TextEncoder
 from rag_pipeline.retrieval.rerank import BgeReranker
 from rag_pipeline.retrieval.retriever import HybridRetriever
 from rag_pipeline.store.edge import EdgeStore
 from rag_pipeline.store.schema import CollectionSchema, Fingerprint
-from rag_pipeline.types import Mode, Point, Reranker, TextEncoder, chunk_id, document_id
+from rag_pipeline.types import Mode, Point, chunk_id, document_id
 
 __all__ = ["MEASURES", "EvalMode", "Row", "evaluate", "parse_modes"]
 

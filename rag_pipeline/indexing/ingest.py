@@ -25,8 +25,9 @@ from rag_pipeline.indexing.records import FileRow
 from rag_pipeline.indexing.report import IngestReport, Progress, Quarantined, Tally
 from rag_pipeline.indexing.sync import Plan, make_plan, needs_reading
 from rag_pipeline.indexing.writer import PointWriter
+from rag_pipeline.protocols import ImageEncoder, Store, TextEncoder
 from rag_pipeline.store.payload import storable
-from rag_pipeline.types import Chunk, Document, ImageEncoder, SourceFile, Store, TextEncoder
+from rag_pipeline.types import Chunk, Document, SourceFile
 
 __all__ = ["IngestReport", "Ingestor", "Parser", "Progress", "Quarantined"]
 
@@ -88,12 +89,11 @@ class Ingestor:
         """Make the index true to ``roots``; with ``dry_run``, only say what would be done.
 
         Raises:
-            InputError: a root does not exist, or holds no files.
+            InputError: a root does not exist.
             UnavailableError: the engine failed or the disk is full; the next run goes on from there.
         """
         started = time.monotonic()
         discovery = discover(roots)
-        self._refuse_empty(discovery)
         if dry_run:
             return self._tally(self._look(discovery)).report(time.monotonic() - started, dry_run=True)
         number = self._manifest.begin_run()
@@ -119,19 +119,6 @@ class Ingestor:
         report = tally.report(time.monotonic() - started, dry_run=False)
         self._manifest.end_run(number, report.seconds, report.to_json())
         return report
-
-    def _refuse_empty(self, discovery: Discovery) -> None:
-        """Stop where a root holds nothing: a disk that is not mounted looks like a folder that was emptied."""
-        met = [found.path for found in discovery.files] + [refused.path for refused in discovery.refused]
-        for root in discovery.complete_roots:
-            if not any(path.is_relative_to(root) for path in met):
-                known = sum(path.is_relative_to(root) for path in self._manifest.files())
-                raise InputError(
-                    f"no files in {root}, but {known} are indexed from it: is it mounted? Nothing was removed; "
-                    "to remove them, ingest its parent folder"
-                    if known
-                    else f"no files in {root}; name a folder that holds documents (hidden files are passed over)"
-                )
 
     def _recover(self) -> list[str]:
         """Undo what a run that was cut off had half written, and finish what it had decided."""

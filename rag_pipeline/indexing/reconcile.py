@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from rag_pipeline.indexing.manifest import Manifest
+from rag_pipeline.protocols import Store
 from rag_pipeline.store.payload import repath
-from rag_pipeline.types import Store
 
 __all__ = ["reconcile"]
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 
 from rag_pipeline.errors import InputError
 from rag_pipeline.indexing.records import Version
+from rag_pipeline.protocols import ImageEncoder, Store, TextEncoder
 from rag_pipeline.store.payload import payload_of
-from rag_pipeline.types import Chunk, FloatMatrix, ImageEncoder, Point, SourceFile, Store, TextEncoder, VectorValue
+from rag_pipeline.types import Chunk, FloatMatrix, Point, SourceFile, VectorValue
 
 __all__ = ["Job", "PointWriter"]
 

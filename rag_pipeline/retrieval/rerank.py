@@ -1,7 +1,7 @@
 """Retrieved nodes -> the same nodes in the order of a cross-encoder, as a LlamaIndex postprocessor.
 
 Enters: scored nodes, best first, and the question. Leaves: the best of them, each with its raw logit. This module
-knows nothing of how the nodes were found, nor of the model behind :class:`~rag_pipeline.types.Reranker`.
+knows nothing of how the nodes were found, nor of the model behind :class:`~rag_pipeline.protocols.Reranker`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 from llama_index_instrumentation import get_dispatcher
 
 from rag_pipeline.errors import ConfigError, MismatchError
+from rag_pipeline.protocols import Reranker
 from rag_pipeline.retrieval.trace import step
-from rag_pipeline.types import Reranker
 
 __all__ = ["BgeReranker"]
 

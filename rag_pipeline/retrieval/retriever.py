@@ -16,10 +16,11 @@ from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.schema import NodeWithScore, QueryBundle
 
 from rag_pipeline.errors import ConfigError, InputError
+from rag_pipeline.protocols import ImageEncoder, Store, TextEncoder
 from rag_pipeline.retrieval.evidence import legs_metadata
 from rag_pipeline.retrieval.fusion import reciprocal_rank_fusion
 from rag_pipeline.retrieval.trace import Trace, current_trace, step, tracing
-from rag_pipeline.types import FusedHit, Hit, ImageEncoder, LegRank, Mode, Store, TextEncoder, VectorValue
+from rag_pipeline.types import FusedHit, Hit, LegRank, Mode, VectorValue
 
 __all__ = ["HybridRetriever"]
 

@@ -27,14 +27,15 @@ from llama_index.core.vector_stores.types import (
 from llama_index.core.vector_stores.utils import node_to_metadata_dict
 
 from rag_pipeline.errors import ConfigError, InputError
+from rag_pipeline.protocols import Store, TextEncoder
 from rag_pipeline.store.payload import node_of
-from rag_pipeline.types import Point, Store, TextEncoder, VectorValue
+from rag_pipeline.types import Point, VectorValue
 
 __all__ = ["RagVectorStore"]
 
 
 class RagVectorStore(BasePydanticVectorStore):
-    """LlamaIndex's ``BasePydanticVectorStore`` over a :class:`~rag_pipeline.types.Store`.
+    """LlamaIndex's ``BasePydanticVectorStore`` over a :class:`~rag_pipeline.protocols.Store`.
 
     ``encoder`` gives the sparse vectors, of nodes that are added and of questions in ``SPARSE`` mode; without it only
     the dense leg is written and searched. Filters are equalities that must all hold.

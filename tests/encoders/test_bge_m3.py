@@ -17,7 +17,8 @@ from safetensors.torch import load_file
 
 from rag_pipeline.encoders.bge_m3 import BgeM3Encoder, max_weights
 from rag_pipeline.errors import ConfigError, InputError, UnavailableError
-from rag_pipeline.types import TextEncoder, TextVectors
+from rag_pipeline.protocols import TextEncoder
+from rag_pipeline.types import TextVectors
 
 TEXTS = [
     "The warranty of the pump lasts two years.",

@@ -16,7 +16,7 @@ from transformers import AutoTokenizer, CLIPModel
 
 from rag_pipeline.encoders.clip import ClipEncoder, decode_picture
 from rag_pipeline.errors import InputError, UnavailableError
-from rag_pipeline.types import ImageEncoder
+from rag_pipeline.protocols import ImageEncoder
 
 TEXTS = ["A photograph of a red pump", "a blue tank", "", "sales by quarter, 2019 to 2024 " * 40]
 

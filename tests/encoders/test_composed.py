@@ -6,7 +6,8 @@ import pytest
 from rag_pipeline.encoders.bm25 import Bm25Encoder
 from rag_pipeline.encoders.composed import ComposedEncoder
 from rag_pipeline.errors import InputError
-from rag_pipeline.types import FloatMatrix, TextEncoder
+from rag_pipeline.protocols import TextEncoder
+from rag_pipeline.types import FloatMatrix
 
 
 class LengthEncoder:

@@ -8,7 +8,7 @@ import pytest
 from rag_pipeline.encoders.onnx import OnnxEncoder
 from rag_pipeline.encoders.weights import Weights, locate
 from rag_pipeline.errors import InputError, UnavailableError
-from rag_pipeline.types import DenseEncoder
+from rag_pipeline.protocols import DenseEncoder
 
 TEXTS = [
     "The weather is lovely today.",

@@ -17,10 +17,11 @@ from rag_pipeline.documents.discover import discover
 from rag_pipeline.errors import InputError
 from rag_pipeline.indexing.ingest import Ingestor, IngestReport
 from rag_pipeline.indexing.manifest import Manifest
+from rag_pipeline.protocols import Store
 from rag_pipeline.store.edge import EdgeStore
 from rag_pipeline.store.payload import exported
 from rag_pipeline.store.schema import CollectionSchema, Fingerprint
-from rag_pipeline.types import Chunk, Document, Element, Figure, SourceFile, Store
+from rag_pipeline.types import Chunk, Document, Element, Figure, SourceFile
 from tests.fakes import HashEncoder, WordImageEncoder
 
 SCHEMA = replace(CollectionSchema.of(dense_dim=64, sparse_idf=False, image_dim=64), indexes={})

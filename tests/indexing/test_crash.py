@@ -14,7 +14,7 @@ from typing import Any, cast
 import pytest
 
 from rag_pipeline.indexing.manifest import Manifest
-from rag_pipeline.types import Store
+from rag_pipeline.protocols import Store
 from tests.fakes import HashEncoder, MemoryStore
 from tests.indexing.library import Bench, ParagraphParser, open_bench, write
 

@@ -20,8 +20,8 @@ from transformers import (
 )
 
 from rag_pipeline.errors import UnavailableError
+from rag_pipeline.protocols import Reranker
 from rag_pipeline.retrieval.cross_encoder import OnnxReranker, TorchReranker
-from rag_pipeline.types import Reranker
 
 QUERY = "How long is the warranty of the pump?"
 PASSAGES = [

@@ -13,11 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rag_pipeline.errors import ConfigError, InputError, MismatchError, RagError, UnavailableError
+from rag_pipeline.protocols import Store
 from rag_pipeline.store.edge import EdgeStore
 from rag_pipeline.store.edge_errors import translated
 from rag_pipeline.store.edge_folder import require_space
 from rag_pipeline.store.schema import CollectionSchema, Fingerprint
-from rag_pipeline.types import Point, SparseVector, Store
+from rag_pipeline.types import Point, SparseVector
 
 FEW = {"paths": "keyword", "page": "integer"}  # each payload index costs a few fsyncs when an index is made
 SCHEMA = replace(CollectionSchema.of(dense_dim=2, sparse_idf=False, image_dim=2), indexes=FEW)

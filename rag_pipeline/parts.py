@@ -1,0 +1,129 @@
+"""Settings -> the models of a profile. With ``app.py``, the only place that constructs.
+
+Enters: settings. Leaves: encoders, the cross-encoder and the synthesizer, each loaded from checked weights. Vendors are
+imported where they are needed, so that the compact profile loads no torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rag_pipeline.config import ImageSettings, RerankerSettings, Settings, TextSettings
+from rag_pipeline.encoders.weights import Weights, locate
+from rag_pipeline.errors import ConfigError
+from rag_pipeline.protocols import DenseEncoder, ImageEncoder, Reranker, TextEncoder
+
+if TYPE_CHECKING:
+    from llama_index.core.response_synthesizers import BaseSynthesizer
+
+__all__ = ["make_cross_encoder", "make_image_encoder", "make_synthesizer", "make_text_encoder"]
+
+
+def make_text_encoder(settings: Settings) -> TextEncoder:
+    """Load the text encoder: BGE-M3, which gives both legs, or a dense model beside BM25.
+
+    Raises:
+        ConfigError: the model is not a text encoder.
+        UnavailableError: its weights are not on this machine, or are not the pinned ones.
+    """
+    weights = _weights(settings, settings.text)
+    if weights.loader == "bge-m3":
+        from rag_pipeline.encoders.bge_m3 import BgeM3Encoder
+
+        return BgeM3Encoder(
+            weights.folder,
+            weights.fingerprint,
+            device=settings.text.device,
+            batch_tokens=settings.text.batch_tokens,
+        )
+    from rag_pipeline.encoders.bm25 import Bm25Encoder
+    from rag_pipeline.encoders.composed import ComposedEncoder
+
+    sparse = settings.sparse
+    bm25 = Bm25Encoder(sparse.language, k1=sparse.k1, b=sparse.b, average_length=sparse.average_length)
+    return ComposedEncoder(_make_dense_encoder(settings, weights), bm25)
+
+
+def _make_dense_encoder(settings: Settings, weights: Weights) -> DenseEncoder:
+    if weights.loader == "onnx":
+        from rag_pipeline.encoders.onnx import OnnxEncoder
+
+        return OnnxEncoder(weights, threads=settings.text.threads)
+    if weights.loader == "sentence":
+        from rag_pipeline.encoders.sentence import SentenceEncoder
+
+        return SentenceEncoder(weights, device=settings.text.device)
+    raise ConfigError(f"text.model {weights.name!r} is a {weights.loader} model; choose a text encoder")
+
+
+def make_image_encoder(settings: Settings) -> ImageEncoder | None:
+    """Load the image encoder, or return None where the profile has none.
+
+    Raises:
+        ConfigError: the model is not an image encoder.
+        UnavailableError: its weights are not on this machine, or are not the pinned ones.
+    """
+    if settings.image is None:
+        return None
+    weights = _weights(settings, settings.image)
+    if weights.loader != "clip":
+        raise ConfigError(f"image.model {weights.name!r} is a {weights.loader} model; choose an image encoder")
+    from rag_pipeline.encoders.clip import ClipEncoder
+
+    return ClipEncoder(weights.folder, weights.fingerprint, device=settings.image.device)
+
+
+def make_cross_encoder(settings: Settings) -> Reranker | None:
+    """Load the model of the reranker, or return None where the profile has none.
+
+    Raises:
+        ConfigError: the model is not a reranker.
+        UnavailableError: its weights are not on this machine, or are not the pinned ones.
+    """
+    chosen = settings.reranker
+    if chosen is None:
+        return None
+    from rag_pipeline.retrieval.cross_encoder import OnnxReranker, TorchReranker
+
+    weights = _weights(settings, chosen)
+    if weights.loader == "onnx-reranker":
+        return OnnxReranker(weights.folder, weights.fingerprint, threads=chosen.threads)
+    if weights.loader == "torch-reranker":
+        return TorchReranker(weights.folder, weights.fingerprint, device=chosen.device)
+    raise ConfigError(f"reranker.model {weights.name!r} is a {weights.loader} model; choose a reranker")
+
+
+def make_synthesizer(settings: Settings, encoder: TextEncoder, reranker: Reranker | None) -> BaseSynthesizer:
+    """Return what answers: sentences quoted from the evidence, or the configured LLM with its citations checked."""
+    from rag_pipeline.answering.extractive import ExtractiveSynthesizer
+    from rag_pipeline.answering.generative import GenerativeSynthesizer
+
+    answer, llm = settings.answer, settings.llm
+    if llm is None:
+        return ExtractiveSynthesizer(
+            encoder=encoder,
+            reranker=reranker,
+            max_sentences=answer.max_sentences,
+            evidence=answer.evidence,
+            abstain_below=answer.abstain_below,
+        )
+    from llama_index.llms.openai_like import OpenAILike
+
+    return GenerativeSynthesizer(
+        llm=OpenAILike(
+            model=llm.model,
+            api_base=llm.base_url,
+            api_key=llm.api_key.get_secret_value(),
+            timeout=llm.timeout_s,
+            max_retries=2,
+            max_tokens=llm.max_tokens,
+            context_window=llm.context_window,
+            temperature=llm.temperature,
+            is_chat_model=True,
+        ),
+        evidence=answer.evidence,
+    )
+
+
+def _weights(settings: Settings, chosen: TextSettings | ImageSettings | RerankerSettings) -> Weights:
+    return locate(chosen.model, settings.models_dir, chosen.path)
