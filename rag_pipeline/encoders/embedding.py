@@ -24,7 +24,7 @@ __all__ = ["ImageTextEmbedding", "TextEmbedding"]
 
 
 class TextEmbedding(BaseEmbedding):
-    """The dense vectors of a :class:`~rag_pipeline.protocols.TextEncoder`. Texts that are too long are refused, not cut.
+    """The dense vectors of a :class:`~rag_pipeline.protocols.TextEncoder`. Too long texts are refused, not cut.
 
     ``to_dict`` keeps the encoder's fingerprint as ``model_name``; ``from_dict(data, encoder=...)`` brings it back.
     """
