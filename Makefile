@@ -29,11 +29,12 @@ setup: $(VENV)/.ready
 # torch first, with whatever CPU or CUDA packages its build asks for on this machine; then the lock, without resolving.
 $(VENV)/.ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("rag_pipeline needs Python 3.11 or newer, this is %s; run: make PYTHON=python3.12" % sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
-	@echo "Setting up $(VENV): torch, then the locked packages (about two minutes, about 3.3 GB on disk) ..."
+	@echo "Setting up $(VENV), once: about three minutes and 3.3 GB on disk. First torch ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar off "$$(grep -o 'torch==[0-9.]*' pyproject.toml)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar off --no-deps -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar off --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --progress-bar off "$$(grep -o 'torch==[0-9.]*' pyproject.toml)"
+	@echo "... then the locked packages ..."
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --progress-bar off --no-deps -r requirements.lock
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --progress-bar off --no-deps --no-build-isolation -e .
 	@touch $@
 
 # One lock for Python 3.11 to 3.13. torch and what its builds bring (CUDA, triton) stay out: the step before installs them.
