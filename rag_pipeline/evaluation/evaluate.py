@@ -26,8 +26,9 @@ from rag_pipeline.protocols import Reranker, TextEncoder
 from rag_pipeline.retrieval.rerank import BgeReranker
 from rag_pipeline.retrieval.retriever import HybridRetriever
 from rag_pipeline.store.edge import EdgeStore
+from rag_pipeline.store.payload import payload_of
 from rag_pipeline.store.schema import CollectionSchema, Fingerprint
-from rag_pipeline.types import Mode, Point, chunk_id, document_id
+from rag_pipeline.types import Chunk, Mode, Point, document_id
 
 __all__ = ["MEASURES", "EvalMode", "Row", "evaluate", "parse_modes"]
 
@@ -93,8 +94,8 @@ def evaluate(
             names = {}
             language = detect_language(" ".join(list(judged.passages.values())[:_SAMPLE]))
             for points in _points(judged, encoder, language, on_progress):
-                store.upsert(points)
-                names.update({point.id: str(point.payload["document_id"]) for point in points})
+                store.upsert(list(points.values()))
+                names.update({point.id: name for name, point in points.items()})
             store.flush()
             retriever = HybridRetriever(
                 store,
@@ -115,21 +116,24 @@ def evaluate(
     return rows
 
 
-def _points(judged: JudgedSet, encoder: TextEncoder, language: str, on_progress: Progress) -> Iterator[list[Point]]:
-    """Encode the passages that have text, in batches, into points named by their judged id."""
+def _points(
+    judged: JudgedSet, encoder: TextEncoder, language: str, on_progress: Progress
+) -> Iterator[dict[str, Point]]:
+    """Encode the passages that have text, in batches, into the points that ingestion would make, by judged id."""
     named = [(name, text) for name, text in judged.passages.items() if text]
     for start in range(0, len(named), _BATCH):
         batch = named[start : start + _BATCH]
         texts = [text for _, text in batch]
         vectors = encoder.encode_passages(texts, [language] * len(texts), truncate=True)
-        yield [
-            Point(
-                chunk_id(document_id(name), 0, text),
+        chunks = [Chunk(document_id(name), 0, text, 0, len(text), language=language) for name, text in batch]
+        yield {
+            name: Point(
+                chunk.id,
                 {"dense": vectors.dense[i], "sparse": vectors.sparse[i]},
-                {"document_id": name, "text": text, "heading": [], "path": name, "language": language},
+                payload_of(chunk, paths=[Path(name)], media_type="text/plain", title=""),
             )
-            for i, (name, text) in enumerate(batch)
-        ]
+            for i, (chunk, (name, _)) in enumerate(zip(chunks, batch, strict=True))
+        }
         on_progress("passages", start + len(batch), len(named))
 
 
