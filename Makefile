@@ -7,7 +7,7 @@ INDEX  ?= .rag-demo
 ASK    ?=
 CONFIG ?= configs/compact.yaml
 
-.PHONY: demo test check setup lock soak notebook clean
+.PHONY: demo test check setup lock soak clean
 
 demo: setup  ## ingest DOCS (default examples/library) and answer three questions, or ASK="..."
 	@$(BIN)/python examples/demo.py --config $(CONFIG) --index $(INDEX) --docs "$(DOCS)" --ask "$(ASK)"

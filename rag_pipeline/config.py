@@ -56,8 +56,8 @@ class TextSettings(_Section):
     model: str = "bge-small-en-v1.5"
     path: FolderPath | None = None
     device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N")
-    batch_tokens: int = Field(default=8192, ge=1, description="tokens encoded in one batch, padding included")
-    threads: int = Field(default=0, ge=0, description="CPU threads of one forward; 0: all")
+    batch_tokens: int = Field(default=8192, ge=1, description="tokens in one batch, padding included (bge-m3)")
+    threads: int = Field(default=0, ge=0, description="texts encoded at the same time (ONNX models); 0: one a core")
 
 
 class SparseSettings(_Section):
@@ -91,7 +91,7 @@ class RerankerSettings(_Section):
     device: str = "auto"
     depth: int = Field(default=20, ge=1, le=1000)
     blend: float = Field(default=0.3, ge=0, le=1)
-    threads: int = Field(default=0, ge=0)
+    threads: int = Field(default=0, ge=0, description="pairs scored at the same time (ONNX models); 0: one a core")
 
 
 class ChunkingSettings(_Section):
