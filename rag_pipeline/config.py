@@ -11,7 +11,7 @@ import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from platformdirs import user_cache_path
@@ -108,6 +108,13 @@ class IngestSettings(_Section):
     timeout_s: float = Field(default=300.0, gt=0)
     memory_mb: int = Field(default=4096, ge=512, description="address space of one parsing process")
     max_file_mb: float = Field(default=200.0, gt=0)
+    max_pages: int = Field(default=5000, ge=1, description="pages, slides or sheets of one file")
+    max_expansion: float = Field(
+        default=200.0, gt=1, description="times that a zipped format may grow when unpacked; below 100 MB it may anyway"
+    )
+    ocr: Literal["auto", "off"] = Field(default="auto", description="auto: read scanned pages where Tesseract is")
+    attachments: bool = Field(default=False, description="index what is attached to mails, as documents of their own")
+    queue: int = Field(default=4, ge=1, description="documents or batches that wait between two stages")
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
 

@@ -5,6 +5,7 @@
     RagError
     ├── ConfigError        the settings are wrong: correct them          (exit 2)
     ├── InputError         this file or text is unusable: skip it        (exit 1, or 3 in a run of many)
+    │   └── MissingProgramError  ... until an outside program is there: install it
     ├── UnavailableError   something is missing or busy: fetch it, retry (exit 1)
     └── MismatchError      the index was made otherwise: migrate it      (exit 1)
 
@@ -12,7 +13,7 @@ Every message has three parts: what is wrong, the value that was met, and the re
 exceptions are translated once, in the vendor's room, with ``from exc``.
 """
 
-__all__ = ["ConfigError", "InputError", "MismatchError", "RagError", "UnavailableError"]
+__all__ = ["ConfigError", "InputError", "MismatchError", "MissingProgramError", "RagError", "UnavailableError"]
 
 
 class RagError(Exception):
@@ -25,6 +26,14 @@ class ConfigError(RagError):
 
 class InputError(RagError):
     """One file or text cannot be used; the caller skips it and goes on."""
+
+
+class MissingProgramError(InputError):
+    """A file is read by an outside program that is not installed; ``program`` is its command."""
+
+    def __init__(self, message: str, program: str) -> None:
+        super().__init__(message)
+        self.program = program
 
 
 class UnavailableError(RagError):

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 __all__ = [
     "Answer",
+    "Attachment",
     "Box",
     "Chunk",
     "Citation",
@@ -71,13 +72,18 @@ def chunk_id(document: str, position: int, text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """One file as it was found in a folder. ``path`` is absolute; ``content_hash`` is SHA-256 in hex."""
+    """One file as it was found in a folder. ``path`` is absolute; ``content_hash`` is SHA-256 in hex.
+
+    ``unpacked`` is where its bytes lie, for a file that came out of another: ``path`` is then the mail's path with the
+    attachment's name behind it.
+    """
 
     path: Path
     root: Path
     size: int
     mtime_ns: int
     content_hash: str
+    unpacked: Path | None = None
 
     def __post_init__(self) -> None:
         if not self.path.is_absolute():
@@ -89,6 +95,11 @@ class SourceFile:
     def document_id(self) -> str:
         """Id of the content, the same for every copy of the file."""
         return document_id(self.content_hash)
+
+    @property
+    def location(self) -> Path:
+        """Where the bytes are read from."""
+        return self.unpacked or self.path
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,10 +158,20 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file inside a mail: a name that is safe to write to a disk, and its bytes."""
+
+    name: str
+    content: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Document:
     """What parsing one file yields. ``language`` is an ISO 639-1 code, ``""`` where none was recognised.
 
     ``notes`` are things a person should know, such as "page 3 has no text: install Tesseract to read scans".
+    ``lacking`` are outside programs that are not installed and would have read more of it. ``named`` tells that text
+    in it was taken from the file's name.
     """
 
     source: SourceFile
@@ -160,6 +181,9 @@ class Document:
     media_type: str = ""
     title: str = ""
     notes: tuple[str, ...] = ()
+    attachments: tuple[Attachment, ...] = ()
+    lacking: tuple[str, ...] = ()
+    named: bool = False
 
 
 @dataclass(frozen=True)

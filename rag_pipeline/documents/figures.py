@@ -16,7 +16,7 @@ from rag_pipeline.documents.partition import Parts, Picture, clean
 from rag_pipeline.errors import InputError
 from rag_pipeline.types import Element, Figure
 
-__all__ = ["make_figures", "read_image"]
+__all__ = ["make_figures", "read_image", "readable_name"]
 
 _MEDIA_TYPES = {
     "PNG": "image/png",
@@ -42,7 +42,7 @@ _EXIF_DESCRIPTION = 270
 
 
 def read_image(path: Path) -> Parts:
-    """Read a picture that is a file of its own; what it says about itself, or else its name, is its caption.
+    """Read a picture that is a file of its own; what it says about itself is its caption.
 
     Raises:
         InputError: the picture is damaged, smaller than 32 or larger than 100 million pixels.
@@ -62,7 +62,7 @@ def read_image(path: Path) -> Parts:
     with Image.open(io.BytesIO(data)) as image:
         texts = [image.getexif().get(_EXIF_DESCRIPTION), image.info.get("Description"), image.info.get("Title")]
     said = [clean(text) for text in texts if isinstance(text, str) and clean(text)]
-    return Parts(pictures=[Picture(data, said[0] if said else readable_name(path))])
+    return Parts(pictures=[Picture(data, said[0] if said else "")])
 
 
 def readable_name(path: Path) -> str:

@@ -18,6 +18,7 @@ from rag_pipeline.documents.kinds import MEDIA_TYPES, SUPPORTED_SUFFIXES, kind_o
 from rag_pipeline.documents.mail import read_eml, read_msg
 from rag_pipeline.documents.markup import read_html, read_md, read_with_pandoc
 from rag_pipeline.documents.office import read_doc, read_docx, read_ppt, read_pptx, read_xlsx
+from rag_pipeline.documents.options import ParseOptions
 from rag_pipeline.documents.partition import Parts, clean, prepare
 from rag_pipeline.documents.pdf import read_pdf
 from rag_pipeline.documents.plain import read_delimited, read_json, read_txt, read_xml
@@ -38,7 +39,7 @@ _PROGRAM_TITLE = re.compile(
 )
 
 
-def parse(source: SourceFile) -> Document:
+def parse(source: SourceFile, options: ParseOptions = ParseOptions()) -> Document:
     """Read one file.
 
     Raises:
@@ -51,9 +52,9 @@ def parse(source: SourceFile) -> Document:
             warnings.simplefilter("ignore")
             if source.size == 0:
                 raise InputError("no text: the file is empty; delete it, or write it again")
-            kind = kind_of(source.path)
+            kind = kind_of(source.location)
             prepare()
-            return _document(source, kind, _read(source.path, source.root, kind))
+            return _document(source, kind, _read(source, kind, options))
     except (InputError, MemoryError):
         raise
     except RecursionError as exc:
@@ -77,7 +78,9 @@ def warm_up() -> None:
     detect_language("warm")
 
 
-def _read(path: Path, root: Path, kind: str) -> Parts:
+def _read(source: SourceFile, kind: str, options: ParseOptions) -> Parts:
+    path = source.location
+    root = source.root if source.unpacked is None else path.parent
     match kind:
         case "pdf":
             return read_pdf(path)
@@ -113,7 +116,8 @@ def _read(path: Path, root: Path, kind: str) -> Parts:
 
 
 def _document(source: SourceFile, kind: str, parts: Parts) -> Document:
-    figures = make_figures(parts.pictures, parts.elements, parts.title or readable_name(source.path))
+    name = readable_name(source.path)
+    figures = make_figures(parts.pictures, parts.elements, parts.title or name)
     if not parts.elements and not figures:
         raise InputError("no text: the file holds nothing that can be read; delete it, or write it again")
     sample = "\n".join(element.text for element in parts.elements[:200])[:_LANGUAGE_SAMPLE]
@@ -121,6 +125,9 @@ def _document(source: SourceFile, kind: str, parts: Parts) -> Document:
         source=source,
         elements=tuple(parts.elements),
         figures=figures,
+        attachments=tuple(parts.attachments),
+        lacking=tuple(sorted(parts.lacking)),
+        named=not parts.title and any(figure.caption == name for figure in figures),
         language=detect_language(sample or "\n".join(figure.caption for figure in figures)),
         media_type=figures[0].media_type if kind == "image" else MEDIA_TYPES[kind],
         title=_title(parts.elements, parts.title),

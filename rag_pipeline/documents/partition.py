@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from rag_pipeline.types import Box, Element
+from rag_pipeline.types import Attachment, Box, Element
 
 if TYPE_CHECKING:
     from unstructured.documents.elements import Element as RawElement
@@ -46,15 +46,20 @@ class Picture:
 
 @dataclass(slots=True)
 class Parts:
-    """What a reader takes out of a file. ``title`` is the one that the file's own properties name."""
+    """What a reader takes out of a file. ``title`` is the one that the file's own properties name.
+
+    ``attachments`` and ``lacking`` are those of the :class:`~rag_pipeline.types.Document`.
+    """
 
     elements: list[Element] = field(default_factory=list)
     pictures: list[Picture] = field(default_factory=list)
     title: str = ""
     notes: list[str] = field(default_factory=list)
+    attachments: list[Attachment] = field(default_factory=list)
+    lacking: set[str] = field(default_factory=set)
 
     def append(self, other: Parts) -> None:
-        """Add the elements and pictures of another part behind one's own; titles stay."""
+        """Add the elements, pictures and notes of another part behind one's own; the title stays."""
         moved = (replace(picture, after=picture.after + len(self.elements)) for picture in other.pictures)
         self.pictures.extend(moved)
         self.elements.extend(other.elements)
