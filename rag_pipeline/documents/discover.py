@@ -13,8 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pathspec
-
+from rag_pipeline.documents.ignore import Patterns
 from rag_pipeline.documents.kinds import SUPPORTED_SUFFIXES, kind_of
 from rag_pipeline.errors import InputError
 from rag_pipeline.types import SourceFile
@@ -32,12 +31,16 @@ _SPECIAL = {
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A file worth reading. ``path`` is absolute; ``size`` in bytes; ``mtime_ns`` since 1970."""
+    """A file worth reading. ``path`` is absolute; ``size`` in bytes; ``mtime_ns`` since 1970.
+
+    ``unpacked`` is where its bytes lie, if it came out of another file.
+    """
 
     path: Path
     root: Path
     size: int
     mtime_ns: int
+    unpacked: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +67,16 @@ class Discovery:
 def discover(
     roots: Sequence[Path], *, include: Sequence[str] = (), exclude: Sequence[str] = (), max_file_mb: float = 200.0
 ) -> Discovery:
-    """Find the files of folders, sorted by path; a root may also be a single file.
+    """Find the files of folders, sorted by path; a root may also be a single file, whatever its folder ignores.
 
-    ``include`` and ``exclude`` are gitignore patterns, relative to each root; a file must match one of ``include``,
-    where there are any, and none of ``exclude``. Hidden files, editors' lock files and desktop litter are passed over
-    in silence. Folders behind symbolic links are not entered.
+    ``include``, ``exclude`` and every ``.ragignore`` hold gitignore patterns (see ``ignore.py``).
+    Passed over in silence: hidden folders, hidden files that are not of a kind that is read, editors' lock files and
+    desktop litter. Folders behind symbolic links are not entered.
 
     Raises:
         InputError: a root does not exist.
+        ConfigError: a pattern is not one of gitignore's.
     """
-    wanted = pathspec.GitIgnoreSpec.from_lines(include) if include else None
-    unwanted = pathspec.GitIgnoreSpec.from_lines(exclude)
     found: dict[Path, Found] = {}
     refused: dict[Path, Refused] = {}
     complete: list[Path] = []
@@ -83,15 +85,10 @@ def discover(
         if not root.exists():
             raise InputError(f"there is no file or folder {given}; check the path")
         listed = True
-        for entry in _walk(root, unwanted):
-            if isinstance(entry, Refused):
-                refused.setdefault(entry.path, entry)
-                listed = False
-                continue
-            relative = entry.relative_to(root).as_posix() if entry != root else entry.name
-            if (wanted is not None and not wanted.match_file(relative)) or unwanted.match_file(relative):
-                continue
-            outcome = _examine(entry, root, max_file_mb)
+        patterns = Patterns.of(root if root.is_dir() else root.parent, include, exclude)
+        for entry in _walk(root, patterns):
+            outcome = entry if isinstance(entry, Refused) else _examine(entry, root, max_file_mb)
+            listed = listed and not isinstance(entry, Refused)
             if isinstance(outcome, Found):
                 found.setdefault(outcome.path, outcome)
             elif outcome is not None:
@@ -112,37 +109,50 @@ def read_source(found: Found) -> SourceFile:
         InputError: the file cannot be read, or is gone.
     """
     try:
-        with found.path.open("rb") as file:
+        with (found.unpacked or found.path).open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as exc:
         raise InputError(f"the file cannot be read: {exc.strerror}; check its permissions") from exc
-    return SourceFile(found.path, found.root, found.size, found.mtime_ns, digest)
+    return SourceFile(found.path, found.root, found.size, found.mtime_ns, digest, found.unpacked)
 
 
-def _walk(root: Path, unwanted: pathspec.GitIgnoreSpec) -> Iterator[Path | Refused]:
-    """Yield what is not a folder, and a Refused for each folder that cannot be listed."""
+def _walk(root: Path, patterns: Patterns) -> Iterator[Path | Refused]:
+    """Yield what is not a folder and not passed over, and a Refused for each folder that cannot be listed."""
     if not root.is_dir():
-        yield root
+        if not patterns.pass_over(root, folder=False):
+            yield root
         return
-    folders = [root]
+    folders = [(root, patterns)]
     while folders:
-        folder = folders.pop()
+        folder, above = folders.pop()
         try:
             with os.scandir(folder) as scan:
                 entries = sorted(scan, key=lambda entry: os.fsencode(entry.name))
+            here = above.within(folder)
+        except InputError as exc:
+            yield Refused(folder, str(exc))
+            continue
         except OSError as exc:
             yield Refused(folder, f"the folder cannot be listed: {exc.strerror}; check its permissions")
             continue
         below = []
         for entry in entries:
-            if entry.name.startswith((".", "~$")) or entry.name.lower() in _DESKTOP_LITTER:
-                continue
             path = folder / entry.name
-            if not entry.is_dir(follow_symlinks=False):
+            is_folder = entry.is_dir(follow_symlinks=False)
+            if _is_litter(path, is_folder) or here.pass_over(path, folder=is_folder):
+                continue
+            if is_folder:
+                below.append((path, here))
+            else:
                 yield path
-            elif not unwanted.match_file(path.relative_to(root).as_posix() + "/"):
-                below.append(path)
         folders.extend(reversed(below))
+
+
+def _is_litter(path: Path, is_folder: bool) -> bool:
+    """Tell what programs leave behind: a hidden folder, or a hidden file that does not look like a document."""
+    if path.name.startswith("."):
+        return is_folder or path.name.startswith("._") or path.suffix.lower() not in SUPPORTED_SUFFIXES
+    return path.name.startswith("~$") or path.name.lower() in _DESKTOP_LITTER
 
 
 def _examine(path: Path, root: Path, max_file_mb: float) -> Found | Refused | None:

@@ -55,7 +55,7 @@ class FolderReader(BaseReader):
         found = []
         with ParsePool(self._workers, self._timeout_s, self._memory_mb) as pool:
             for source, outcome in pool.parse_all(read_source(one) for one in discovery.files):
-                if isinstance(outcome, InputError):
+                if not isinstance(outcome, Document):
                     logger.warning("skipped %s: %s", source.path, outcome)
                 elif outcome.elements:
                     found.append(_to_llama(outcome))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from rag_pipeline.documents.discover import discover, read_source
-from rag_pipeline.errors import InputError
+from rag_pipeline.errors import ConfigError, InputError
 
 
 def names(root: Path, **options: object) -> list[str]:
@@ -15,7 +15,8 @@ def names(root: Path, **options: object) -> list[str]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     root = tmp_path / "docs"
-    for name in ("b.txt", "a.md", "sub/c.html", "sub/deep/d.pdf", ".hidden/e.txt", ".f.txt", "~$b.docx", "Thumbs.db"):
+    litter = (".hidden/e.txt", ".f", ".DS_Store", "._a.md", "~$b.docx", "Thumbs.db", ".~lock.b.odt#")
+    for name in ("b.txt", "a.md", "sub/c.html", "sub/deep/d.pdf", *litter):
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("text")
@@ -26,6 +27,37 @@ def test_walks_in_one_order_and_leaves_out_hidden_files_and_litter(folder: Path)
     assert names(folder) == ["a.md", "b.txt", "sub/c.html", "sub/deep/d.pdf"]
     assert discover([folder]).refused == ()
     assert discover([folder]).complete_roots == (folder,)
+
+
+def test_a_hidden_file_that_looks_like_a_document_is_one(folder: Path) -> None:
+    (folder / ".notes.txt").write_text("text")
+    assert names(folder) == [".notes.txt", "a.md", "b.txt", "sub/c.html", "sub/deep/d.pdf"]
+
+
+def test_ragignore_has_the_rules_of_gitignore(folder: Path) -> None:
+    (folder / ".ragignore").write_text("# drafts\n*.md\n/b.txt\ndeep/\n")
+    assert names(folder) == ["sub/c.html"]
+    (folder / "sub/b.txt").write_text("text")
+    (folder / "sub/a.md").write_text("text")
+    (folder / "sub/.ragignore").write_text("!a.md\n!deep/\n*.html\n")
+    assert names(folder) == ["sub/a.md", "sub/b.txt", "sub/deep/d.pdf"], "the deeper file wins"
+    (folder / ".ragignore").write_text("sub/\n")
+    assert names(folder) == ["a.md", "b.txt"], "nothing comes back out of an ignored folder"
+    assert names(folder, exclude=("*.md",)) == ["b.txt"]
+    assert [one.path.name for one in discover([folder / "sub/c.html"]).files] == ["c.html"], "asked for by name"
+
+
+def test_an_ignore_file_that_cannot_be_read_hides_its_folder_and_deletes_nothing(folder: Path) -> None:
+    (folder / "sub/.ragignore").write_bytes(b"\xff\xfe secret \xff")
+    discovery = discover([folder])
+    assert [one.path.name for one in discovery.files] == ["a.md", "b.txt"]
+    assert discovery.complete_roots == ()
+    assert "its .ragignore cannot be read" in discovery.refused[0].reason
+
+
+def test_a_pattern_that_is_none_is_named(folder: Path) -> None:
+    with pytest.raises(ConfigError, match=r"ingest.exclude holds \['!'\]: Invalid git pattern"):
+        discover([folder], exclude=("!",))
 
 
 def test_include_and_exclude_are_gitignore_patterns(folder: Path) -> None:
