@@ -170,8 +170,8 @@ class Document:
     """What parsing one file yields. ``language`` is an ISO 639-1 code, ``""`` where none was recognised.
 
     ``notes`` are things a person should know, such as "page 3 has no text: install Tesseract to read scans".
-    ``lacking`` are outside programs that are not installed and would have read more of it. ``named`` tells that text
-    in it was taken from the file's name.
+    ``lacking`` names what would have read more of it: outside programs that are not installed, or "attachments" where
+    those were not asked for. ``named`` tells that text in it was taken from the file's name.
     """
 
     source: SourceFile

@@ -1,7 +1,7 @@
 """Pictures as they stand in a document in, figures with caption and context out.
 
 This module knows what makes a picture worth keeping and what is said about it nearby; it knows no document format. It
-reads a picture's header and never decodes its pixels.
+decodes pixels for OCR only.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from rag_pipeline.documents.ocr import has_tesseract, read_picture
+from rag_pipeline.documents.options import DEFAULTS, ParseOptions, check_pages
 from rag_pipeline.documents.partition import Parts, Picture, clean
 from rag_pipeline.errors import InputError
 from rag_pipeline.types import Element, Figure
@@ -39,15 +41,17 @@ _CAPTION = re.compile(
 )
 _FILE_NAME = re.compile(r"\S+\.(?:png|jpe?g|gif|bmp|tiff?|webp|heic)|(?:image|picture|bild)\s*[0-9]*", re.IGNORECASE)
 _EXIF_DESCRIPTION = 270
+_EXIF_ORIENTATION = 274
 
 
-def read_image(path: Path) -> Parts:
-    """Read a picture that is a file of its own; what it says about itself is its caption.
+def read_image(path: Path, options: ParseOptions = DEFAULTS) -> Parts:
+    """Read a picture that is a file of its own; what it says about itself is its caption, what stands in it is text.
 
     Raises:
-        InputError: the picture is damaged, smaller than 32 or larger than 100 million pixels.
+        InputError: the picture is damaged, smaller than 32 or larger than 100 million pixels, or has more than
+            ``options.max_pages`` pages.
     """
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     data = path.read_bytes()
     kind = _identify(data)
@@ -59,10 +63,21 @@ def read_image(path: Path) -> Parts:
             f"the picture has {width} x {height} pixels; {_SMALLEST} on a side to {_LARGEST // 10**6} million in all "
             "are read: exclude it, or scale it"
         )
+    parts = Parts()
     with Image.open(io.BytesIO(data)) as image:
         texts = [image.getexif().get(_EXIF_DESCRIPTION), image.info.get("Description"), image.info.get("Title")]
+        # The frames of an animation are one picture; those of a TIFF are the pages of a fax or a scan.
+        pages = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
+        check_pages(pages, options.max_pages, "pages")
+        if options.ocr == "auto" and not has_tesseract():
+            parts.lacking.add("tesseract")
+        elif options.ocr == "auto":
+            for page in range(pages):
+                image.seek(page)
+                parts.append(read_picture(ImageOps.exif_transpose(image), page + 1))
     said = [clean(text) for text in texts if isinstance(text, str) and clean(text)]
-    return Parts(pictures=[Picture(data, said[0] if said else "")])
+    parts.pictures.append(Picture(data, said[0] if said else "", page=1 if parts.elements else None))
+    return parts
 
 
 def readable_name(path: Path) -> str:
@@ -116,6 +131,10 @@ def _identify(data: bytes) -> tuple[str, int, int] | None:
             media_type = _MEDIA_TYPES.get(image.format or "")
             size = image.size
             image.verify()
+        if media_type in ("image/jpeg", "image/tiff", "image/webp"):
+            with Image.open(io.BytesIO(data)) as image:
+                if image.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8):  # it lies on its side
+                    size = size[1], size[0]
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return None
     return None if media_type is None else (media_type, *size)

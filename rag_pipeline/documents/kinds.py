@@ -11,11 +11,13 @@ import re
 import zipfile
 from pathlib import Path
 
+from rag_pipeline.documents.archive import ENCRYPTED, is_encrypted, open_archive
 from rag_pipeline.errors import InputError
 
-__all__ = ["HEAD_BYTES", "MEDIA_TYPES", "SUPPORTED_SUFFIXES", "kind_by_content", "kind_of", "refusal"]
+__all__ = ["HEAD_BYTES", "MEDIA_TYPES", "SUPPORTED_SUFFIXES", "ZIPPED", "kind_by_content", "kind_of", "refusal"]
 
 HEAD_BYTES = 8192
+_MIMETYPE_BYTES = 100
 
 _SUFFIXES_OF_KIND = {
     "pdf": ".pdf",
@@ -44,6 +46,7 @@ _SUFFIXES_OF_KIND = {
 _KIND_OF_SUFFIX = {suffix: kind for kind, suffixes in _SUFFIXES_OF_KIND.items() for suffix in suffixes.split()}
 SUPPORTED_SUFFIXES = frozenset(_KIND_OF_SUFFIX)
 
+ZIPPED = frozenset({"docx", "pptx", "xlsx", "epub", "odt"})
 _TEXT_KINDS = frozenset({"csv", "tsv", "html", "md", "txt", "rst", "org", "eml", "xml", "json"})
 
 MEDIA_TYPES = {
@@ -97,6 +100,8 @@ def kind_of(path: Path) -> str:
             f"the content is not that of a {path.suffix.lower()} file: it is damaged, cut off or misnamed; "
             "save it again with the program that made it"
         )
+    if content == "txt" and suffix == "image":
+        raise InputError("it is named as a picture and holds text; rename it to .txt if it should be read")
     if content is None or (suffix is None and path.suffix and content == "txt"):
         raise InputError(refusal(path))
     return content
@@ -106,7 +111,7 @@ def kind_by_content(path: Path) -> str | None:
     """Return the kind that the content shows, ``"txt"`` for any text, None where no reader fits.
 
     Raises:
-        InputError: it is an Office file under a password.
+        InputError: it is under a password, or has too many parts.
         OSError: it cannot be read.
     """
     with path.open("rb") as file:
@@ -157,15 +162,22 @@ def _guess(head: bytes) -> str | None:
 
 def _kind_of_zip(path: Path) -> str | None:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_archive(path) as archive:
             names = archive.namelist()
-            mimetype = archive.read("mimetype").decode("ascii", "replace").strip() if "mimetype" in names else ""
+            mimetype = _mimetype(archive) if "mimetype" in names else ""
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError):
         return None
     for kind, folder in (("docx", "word/"), ("pptx", "ppt/"), ("xlsx", "xl/")):
         if any(name.startswith(folder) for name in names):
             return kind
     return {MEDIA_TYPES["epub"]: "epub", MEDIA_TYPES["odt"]: "odt"}.get(mimetype)
+
+
+def _mimetype(archive: zipfile.ZipFile) -> str:
+    if is_encrypted(archive.getinfo("mimetype")):
+        raise InputError(ENCRYPTED)
+    with archive.open("mimetype") as file:
+        return file.read(_MIMETYPE_BYTES).decode("ascii", "replace").strip()
 
 
 def _kind_of_ole(path: Path) -> str | None:
@@ -177,7 +189,7 @@ def _kind_of_ole(path: Path) -> str | None:
     except (OSError, ValueError, IndexError, TypeError):
         return None
     if "EncryptedPackage" in streams:
-        raise InputError("the file is encrypted; remove its password and save it again")
+        raise InputError(ENCRYPTED)
     for kind, stream in (
         ("msg", "__properties_version1.0"),
         ("doc", "WordDocument"),

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from rag_pipeline.documents.decode import decode
+from rag_pipeline.documents.html_visible import shallow, visible
 from rag_pipeline.documents.partition import NO_DETECTION, Parts, Picture, clean, gather
 from rag_pipeline.types import Element
 
@@ -31,7 +32,8 @@ _FIGCAPTION = re.compile(r"<(/?)figcaption\b[^>]*>", re.IGNORECASE)
 _IMG = re.compile(r"""<img\b((?:[^>"']|"[^"]*"|'[^']*')*)>""", re.IGNORECASE)
 _ATTRIBUTE = re.compile(r"""([a-zA-Z-]+)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))""")
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
-_CODE_TAG = re.compile(r"<(script|style|template)\b.*?</\1\s*>|<!--.*?-->", re.IGNORECASE | re.DOTALL)
+_NEVER_SHOWN = re.compile(r"<(script|template|noscript)\b.*?</\1\s*>|<!--.*?-->", re.IGNORECASE | re.DOTALL)
+_CODE_TAG = re.compile(r"<(style)\b.*?</\1\s*>", re.IGNORECASE | re.DOTALL)
 _MAX_PICTURE_BYTES = 30_000_000
 
 
@@ -78,11 +80,13 @@ def html_parts(text: str, folder: Path | None = None, root: Path | None = None) 
         return f"\ufdd0{len(pictures) - 1}\ufdd1"
 
     title = _TITLE.search(text)
+    text, hidden = visible(shallow(_NEVER_SHOWN.sub(" ", text)))
     text = _DROPPED.sub(r"<\1div>", _CODE_TAG.sub(" ", text))
     text = _FIGCAPTION.sub(lambda tag: "</p>" if tag.group(1) else f"<p>{_CAPTION}", text)
     marked = _IMG.sub(mark, text)
     found = gather(partition_html(text=marked, languages=NO_DETECTION), lambda raw: raw.metadata.category_depth)
     parts = Parts(title=clean(re.sub(r"\s+", " ", html.unescape(title.group(1)))) if title else "")
+    parts.hidden = hidden
     for element in found.elements:
         _place(element, pictures, parts)
     return parts

@@ -7,12 +7,16 @@ speaker notes, charts and pictures.
 from __future__ import annotations
 
 import base64
-import shutil
+import io
+import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rag_pipeline.documents.libreoffice import converted
+from rag_pipeline.documents.office_visible import hide_in_deck, hide_in_word, is_hidden_slide, visible_workbook
+from rag_pipeline.documents.options import DEFAULTS, ParseOptions, check_pages
 from rag_pipeline.documents.partition import NO_DETECTION, Parts, clean, gather, html_table
 from rag_pipeline.errors import InputError
 from rag_pipeline.types import Element
@@ -30,6 +34,7 @@ def read_docx(path: Path) -> Parts:
     from unstructured.partition.docx import partition_docx, register_picture_partitioner
 
     document = docx.Document(str(path))
+    hidden = hide_in_word(document)
     names = {style.style_id: style.name or "" for style in document.styles}
     levels: dict[str, int] = {}
     for paragraph in document.paragraphs:
@@ -43,22 +48,34 @@ def read_docx(path: Path) -> Parts:
         return levels.get(clean(raw.text)) if levels else int(raw.metadata.category_depth or 0)
 
     register_picture_partitioner(_DocxPictures)
-    raws = partition_docx(filename=str(path), languages=NO_DETECTION, include_page_breaks=False)
+    shown = {"file": _written(document)} if hidden else {"filename": str(path)}
+    raws = partition_docx(**shown, languages=NO_DETECTION, include_page_breaks=False)
     parts = gather(raws, depth_of)
+    parts.hidden = hidden
     parts.title = clean(document.core_properties.title)
     return parts
 
 
-def read_pptx(path: Path) -> Parts:
-    """Read slides: pages are slide numbers, headings are slide titles; charts and speaker notes end their slide."""
+def read_pptx(path: Path, options: ParseOptions = DEFAULTS) -> Parts:
+    """Read slides: pages are slide numbers, headings are slide titles; charts and speaker notes end their slide.
+
+    Raises:
+        InputError: there are more than ``options.max_pages`` slides.
+    """
     import pptx
     from unstructured.partition.pptx import partition_pptx, register_picture_partitioner
 
-    register_picture_partitioner(_PptxPictures)
-    raws = partition_pptx(filename=str(path), languages=NO_DETECTION, include_page_breaks=False)
     presentation = pptx.Presentation(str(path))
-    parts = Parts(title=clean(presentation.core_properties.title))
+    check_pages(len(presentation.slides), options.max_pages, "slides")
+    parts = Parts(title=clean(presentation.core_properties.title), hidden=hide_in_deck(presentation))
+    register_picture_partitioner(_PptxPictures)
+    shown = {"file": _written(presentation)} if parts.hidden else {"filename": str(path)}
+    raws = partition_pptx(**shown, languages=NO_DETECTION, include_page_breaks=False)
+    unseen = 0
     for number, slide in enumerate(presentation.slides, start=1):
+        if is_hidden_slide(slide):
+            unseen += 1
+            continue
         on_slide = [raw for raw in raws if raw.metadata.page_number == number]
         # Only the title shape has depth 0: deeper Titles are body lines that Unstructured took for one.
         seen = gather(on_slide, lambda raw: 0 if raw.metadata.category_depth == 0 else None)
@@ -67,47 +84,94 @@ def read_pptx(path: Path) -> Parts:
         notes = slide.notes_slide.notes_text_frame if slide.has_notes_slide else None
         if notes is not None and (text := clean(notes.text)):
             parts.elements.append(Element(text, "NarrativeText", number))
+    if unseen:
+        slides = "1 hidden slide was" if unseen == 1 else f"{unseen} hidden slides were"
+        parts.notes.append(f"{slides} left out; show them in PowerPoint to search in them")
     return parts
 
 
-def read_xlsx(path: Path) -> Parts:
-    """Read a workbook: pages are sheet numbers, and each sheet's name is a heading."""
+def read_xlsx(path: Path, options: ParseOptions = DEFAULTS) -> Parts:
+    """Read a workbook: pages are sheet numbers, and each sheet's name is a heading.
+
+    Raises:
+        InputError: there are more than ``options.max_pages`` sheets.
+    """
     from unstructured.partition.xlsx import partition_xlsx
 
-    found = gather(partition_xlsx(filename=str(path), languages=NO_DETECTION), lambda _: 1)
     names = _sheet_names(path)
+    check_pages(len(names), options.max_pages, "sheets")
     parts = Parts()
+    book: Path | io.BytesIO = path
+    if zipfile.is_zipfile(path):
+        book, hidden, parts.hidden = visible_workbook(path)
+    else:
+        hidden = _hidden_sheets(path)
+    shown = {"filename": str(book)} if isinstance(book, Path) else {"file": book}
+    found = gather(partition_xlsx(**shown, languages=NO_DETECTION), lambda _: 1)
     sheet = 0
     for element in found.elements:
+        name = names[element.page - 1] if element.page is not None and element.page <= len(names) else ""
+        if name in hidden:
+            continue
         if element.page is not None and element.page != sheet:
             sheet = element.page
-            if sheet <= len(names) and (name := clean(names[sheet - 1])):
+            if name := clean(name):
                 parts.elements.append(Element(name, "Title", sheet, 0))
         parts.elements.append(_with_line_ends(element))
+    if hidden:
+        sheets = ", ".join(clean(name) for name in hidden)
+        parts.notes.append(f"hidden sheets were left out: {sheets}; unhide them to search in them")
     return parts
 
 
 def read_doc(path: Path) -> Parts:
-    """Read an old Word document through LibreOffice."""
-    _need_libreoffice(".doc", ".docx")
-    from unstructured.partition.doc import partition_doc
+    """Read an old Word document through LibreOffice.
 
-    raws = partition_doc(filename=str(path), languages=NO_DETECTION)
-    return gather(raws, lambda raw: raw.metadata.category_depth)
+    Raises:
+        InputError: it is under a password, or LibreOffice cannot read it.
+        MissingProgramError: LibreOffice is not installed.
+    """
+    import olefile
+
+    with olefile.OleFileIO(str(path)) as ole:
+        head = ole.openstream("WordDocument").read(12)
+    if len(head) == 12 and head[11] & 1:  # fEncrypted of the file's information block
+        raise InputError("the file is encrypted; remove its password and save it again")
+    with converted(path, ".docx") as newer:
+        return read_docx(newer)
 
 
-def read_ppt(path: Path) -> Parts:
-    """Read an old PowerPoint presentation through LibreOffice."""
-    _need_libreoffice(".ppt", ".pptx")
-    from unstructured.partition.ppt import partition_ppt
+def read_ppt(path: Path, options: ParseOptions = DEFAULTS) -> Parts:
+    """Read an old PowerPoint presentation through LibreOffice.
 
-    raws = partition_ppt(filename=str(path), languages=NO_DETECTION)
-    return gather(raws, lambda raw: 0 if raw.metadata.category_depth == 0 else None)
+    Raises:
+        InputError: it is under a password, LibreOffice cannot read it, or it has too many slides.
+        MissingProgramError: LibreOffice is not installed.
+    """
+    import olefile
+
+    with olefile.OleFileIO(str(path)) as ole:
+        head = ole.openstream("Current User").read(16) if ole.exists("Current User") else b""
+    if head[12:16] == b"\xdf\xc4\xd1\xf3":  # the mark of an encrypted document
+        raise InputError("the file is encrypted; remove its password and save it again")
+    with converted(path, ".pptx") as newer:
+        return read_pptx(newer, options)
 
 
-def _need_libreoffice(old: str, new: str) -> None:
-    if shutil.which("soffice") is None:
-        raise InputError(f"{old} files are read by LibreOffice, which is not here: install it, or save as {new}")
+def _written(document: Any) -> io.BytesIO:
+    """Return a python-docx document or a presentation as a file."""
+    buffer = io.BytesIO()
+    document.save(buffer)
+    buffer.seek(0)
+    return buffer
+
+
+def _hidden_sheets(path: Path) -> list[str]:
+    """Name the hidden sheets of an old workbook."""
+    import xlrd  # type: ignore[import-untyped]
+
+    with xlrd.open_workbook(str(path), on_demand=True) as book:
+        return [str(sheet.name) for sheet in book.sheets() if sheet.visibility]
 
 
 def _sheet_names(path: Path) -> list[str]:

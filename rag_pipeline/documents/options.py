@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["ParseOptions"]
+from rag_pipeline.errors import InputError
+
+__all__ = ["DEFAULTS", "ParseOptions", "check_pages"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,3 +23,16 @@ class ParseOptions:
     max_expansion: float = 200.0
     ocr: Literal["auto", "off"] = "auto"
     attachments: bool = False
+
+
+DEFAULTS = ParseOptions()
+
+
+def check_pages(pages: int, limit: int, what: str) -> None:
+    """Refuse a file of more pages, slides or sheets than the limit, before they are read.
+
+    Raises:
+        InputError: there are more than ``limit``.
+    """
+    if pages > limit:
+        raise InputError(f"the file has {pages} {what}, {limit} are read; raise ingest.max_pages, or split the file")

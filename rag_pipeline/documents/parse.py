@@ -7,22 +7,23 @@ of chunks or models.
 
 from __future__ import annotations
 
+import errno
 import logging
 import re
 import warnings
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
+from rag_pipeline.documents.archive import check_archive
 from rag_pipeline.documents.figures import make_figures, read_image, readable_name
-from rag_pipeline.documents.kinds import MEDIA_TYPES, SUPPORTED_SUFFIXES, kind_of
+from rag_pipeline.documents.kinds import MEDIA_TYPES, SUPPORTED_SUFFIXES, ZIPPED, kind_of
 from rag_pipeline.documents.mail import read_eml, read_msg
 from rag_pipeline.documents.markup import read_html, read_md, read_with_pandoc
 from rag_pipeline.documents.office import read_doc, read_docx, read_ppt, read_pptx, read_xlsx
-from rag_pipeline.documents.options import ParseOptions
+from rag_pipeline.documents.options import DEFAULTS, ParseOptions
 from rag_pipeline.documents.partition import Parts, clean, prepare
 from rag_pipeline.documents.pdf import read_pdf
 from rag_pipeline.documents.plain import read_delimited, read_json, read_txt, read_xml
-from rag_pipeline.errors import InputError
+from rag_pipeline.errors import InputError, UnavailableError
 from rag_pipeline.language import detect_language
 from rag_pipeline.types import Document, Element, SourceFile
 
@@ -30,7 +31,7 @@ __all__ = ["PARSER_VERSION", "SUPPORTED_SUFFIXES", "parse", "warm_up"]
 
 logger = logging.getLogger(__name__)
 
-PARSER_VERSION = "1"
+PARSER_VERSION = "2"
 """Changes whenever the same bytes would give another document."""
 
 _LANGUAGE_SAMPLE = 5000
@@ -38,12 +39,21 @@ _PROGRAM_TITLE = re.compile(
     r"microsoft (?:word|powerpoint|excel)|untitled|\(anonymous\)|\S+\.\w{2,5}$|(?:slide|folie) \d", re.I
 )
 
+# What passes by itself: a network share or a disk that does not answer now, a machine that is full. Not the errors of
+# an unreachable network: parsers have none, so a document that names something on it would be tried for ever.
+_TRANSIENT = frozenset(
+    {errno.EAGAIN, errno.EBUSY, errno.EDQUOT, errno.EHOSTDOWN, errno.EINTR, errno.EIO, errno.ENFILE, errno.ENOSPC,
+     errno.ESTALE, errno.ETIMEDOUT}
+)  # fmt: skip
 
-def parse(source: SourceFile, options: ParseOptions = ParseOptions()) -> Document:
+
+def parse(source: SourceFile, options: ParseOptions = DEFAULTS) -> Document:
     """Read one file.
 
     Raises:
         InputError: it is of no kind that is read, is encrypted or damaged, or has neither text nor pictures.
+        UnavailableError: the disk, the share or the machine fails it just now.
+        MemoryError: there is not enough memory for it.
     """
     kind = ""
     try:
@@ -53,13 +63,19 @@ def parse(source: SourceFile, options: ParseOptions = ParseOptions()) -> Documen
             if source.size == 0:
                 raise InputError("no text: the file is empty; delete it, or write it again")
             kind = kind_of(source.location)
+            if kind in ZIPPED:
+                check_archive(source.location, options.max_expansion)
             prepare()
             return _document(source, kind, _read(source, kind, options))
-    except (InputError, MemoryError):
+    except (InputError, UnavailableError, MemoryError):
         raise
     except RecursionError as exc:
         raise InputError("the file is nested too deeply to be read; flatten it, or convert it to PDF") from exc
     except OSError as exc:
+        if exc.errno == errno.ENOMEM:
+            raise MemoryError from exc
+        if exc.errno in _TRANSIENT:
+            raise UnavailableError(f"the file cannot be read now: {exc.strerror}; the next run tries again") from exc
         if exc.filename is None and exc.strerror is None:
             raise InputError(_damaged(kind, exc)) from exc
         raise InputError(f"the file cannot be read: {exc.strerror}; check its permissions") from exc
@@ -83,17 +99,17 @@ def _read(source: SourceFile, kind: str, options: ParseOptions) -> Parts:
     root = source.root if source.unpacked is None else path.parent
     match kind:
         case "pdf":
-            return read_pdf(path)
+            return read_pdf(path, options)
         case "docx":
             return read_docx(path)
         case "pptx":
-            return read_pptx(path)
+            return read_pptx(path, options)
         case "xlsx" | "xls":
-            return read_xlsx(path)
+            return read_xlsx(path, options)
         case "doc":
             return read_doc(path)
         case "ppt":
-            return read_ppt(path)
+            return read_ppt(path, options)
         case "html":
             return read_html(path, root)
         case "md":
@@ -101,9 +117,9 @@ def _read(source: SourceFile, kind: str, options: ParseOptions) -> Parts:
         case "epub" | "odt" | "rtf" | "rst" | "org":
             return read_with_pandoc(path, kind, root)
         case "eml":
-            return read_eml(path)
+            return read_eml(path, options)
         case "msg":
-            return read_msg(path)
+            return read_msg(path, options)
         case "csv" | "tsv":
             return read_delimited(path, kind)
         case "json":
@@ -111,7 +127,7 @@ def _read(source: SourceFile, kind: str, options: ParseOptions) -> Parts:
         case "xml":
             return read_xml(path)
         case "image":
-            return read_image(path)
+            return read_image(path, options)
     return read_txt(path)
 
 
@@ -131,8 +147,15 @@ def _document(source: SourceFile, kind: str, parts: Parts) -> Document:
         language=detect_language(sample or "\n".join(figure.caption for figure in figures)),
         media_type=figures[0].media_type if kind == "image" else MEDIA_TYPES[kind],
         title=_title(parts.elements, parts.title),
-        notes=tuple(parts.notes),
+        notes=tuple(_notes(parts)),
     )
+
+
+def _notes(parts: Parts) -> Iterator[str]:
+    yield from parts.notes
+    if parts.hidden:
+        passages = "1 passage" if parts.hidden == 1 else f"{parts.hidden} passages"
+        yield f"{passages} of invisible text {'was' if parts.hidden == 1 else 'were'} left out"
 
 
 def _title(elements: Sequence[Element], named: str) -> str:

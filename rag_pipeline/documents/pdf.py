@@ -1,22 +1,27 @@
 """PDF in, elements and pictures out.
 
-Text, order and boxes are Unstructured's ("fast": pdfminer). What that leaves out is added here from the page itself, by
-pdfium: which lines are headings (by their type, not by their brevity), which loose cells are the rows of a table, which
-lines are page furniture, and the pictures. Pages that pdfminer cannot read get pdfium's text.
+Text, order and boxes are Unstructured's ("fast": pdfminer, see ``pdf_text.py``). What that leaves out is added here
+from the page itself, by pdfium: which lines are headings (by their type, not by their brevity), which loose cells are
+the rows of a table, which lines are page furniture, and the pictures. Pages that pdfminer cannot read get pdfium's
+text, and pages without text what Tesseract reads on them.
 """
 
 from __future__ import annotations
 
 import io
 import re
+import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rag_pipeline.documents.partition import NO_DETECTION, Parts, Picture, clean, gather, looks_like_heading
+from rag_pipeline.documents.ocr import read_scans
+from rag_pipeline.documents.options import DEFAULTS, ParseOptions, check_pages
+from rag_pipeline.documents.partition import Parts, Picture, clean, gather, looks_like_heading
 from rag_pipeline.documents.pdf_tables import with_tables
+from rag_pipeline.documents.pdf_text import read_pages
 from rag_pipeline.errors import InputError
 from rag_pipeline.types import Box, Element
 
@@ -44,36 +49,69 @@ class _Type:
     lines: float = field(compare=False)
 
 
-def read_pdf(path: Path) -> Parts:
+def read_pdf(path: Path, options: ParseOptions = DEFAULTS) -> Parts:
     """Read a PDF with pages and boxes.
 
     Raises:
-        InputError: the file is encrypted, is damaged, or has no text on any page.
+        InputError: the file is encrypted, is damaged, has more than ``options.max_pages`` pages, or has no text on any
+            of them.
+        MissingProgramError: it is a scan, and Tesseract is not installed.
     """
     import pypdfium2 as pdfium
-    from unstructured.partition.pdf import partition_pdf
 
     try:
         pdf = pdfium.PdfDocument(str(path))
     except pdfium.PdfiumError as exc:
         if "password" in str(exc).lower():
-            raise InputError("the PDF is encrypted; remove its password and save it again") from exc
+            with tempfile.TemporaryDirectory(prefix="rag-pdf-") as folder:
+                return read_pdf(_decrypted(path, Path(folder)), options)
         raise InputError("the PDF is damaged and cannot be opened; save it again, or export it anew") from exc
     try:
-        raws = partition_pdf(filename=str(path), strategy="fast", languages=NO_DETECTION)
-        elements = [_unbroken(element) for element in gather(raws, lambda _: None).elements]
-        elements = _with_missed_pages(elements, pdf)
-        elements = with_tables(_without_furniture(elements, len(pdf)), pdf)
-        elements = _with_headings(elements, pdf)
-        empty = sorted(set(range(1, len(pdf) + 1)) - {element.page for element in elements})
-        if len(empty) == len(pdf):
-            raise InputError(
-                f"no text on any of its {len(pdf)} pages: it is scanned or empty; run OCR over it, for example ocrmypdf"
-            )
-        notes = [f"no text on page {', '.join(map(str, empty))}: run OCR over the file to read scans"] if empty else []
-        return Parts(elements, list(_pictures(pdf, elements)), clean(pdf.get_metadata_dict().get("Title")), notes)
+        check_pages(len(pdf), options.max_pages, "pages")
+        pdf.init_forms()
+        return _read(path, pdf, options)
     finally:
         pdf.close()
+
+
+def _decrypted(path: Path, folder: Path) -> Path:
+    """Write a PDF anew that opens without a password; pdfium does not try the empty one as that of its owner.
+
+    Raises:
+        InputError: it does not open without a password.
+    """
+    import pikepdf
+
+    try:
+        with pikepdf.open(path) as pdf:
+            pdf.save(folder / "open.pdf", encryption=False)
+    except (pikepdf.PdfError, pikepdf.PasswordError) as exc:
+        raise InputError("the PDF is encrypted; remove its password and save it again") from exc
+    return folder / "open.pdf"
+
+
+def _read(path: Path, pdf: Any, options: ParseOptions) -> Parts:
+    parts = Parts(title=clean(pdf.get_metadata_dict().get("Title")))
+    pages = list(read_pages(path, pdf))
+    careful = {page.number for page in pages if page.hidden}
+    parts.hidden = sum(page.hidden for page in pages)
+    raws = (raw for page in pages for raw in page.elements)
+    elements = [_unbroken(element) for element in gather(raws, lambda _: None).elements]
+    elements = _with_missed_pages(elements, pdf, careful)
+    elements = with_tables(_without_furniture(elements, len(pdf)), pdf, careful)
+    elements = _with_headings(elements, pdf)
+    empty = sorted(set(range(1, len(pdf) + 1)) - {element.page for element in elements})
+    scanned = read_scans(pdf, empty, options)
+    parts.elements = _in_order(elements, scanned.elements)
+    parts.lacking |= scanned.lacking
+    parts.notes.extend(scanned.notes)
+    plain = {page.number for page in pages if not page.pictures}
+    parts.pictures = list(_pictures(pdf, parts.elements, plain))
+    return parts
+
+
+def _in_order(elements: list[Element], scanned: list[Element]) -> list[Element]:
+    return sorted([*elements, *scanned], key=lambda element: element.page or 1) if scanned else elements
 
 
 def _unbroken(element: Element) -> Element:
@@ -81,14 +119,15 @@ def _unbroken(element: Element) -> Element:
     return replace(element, text=_BROKEN_WORD.sub("", element.text))
 
 
-def _with_missed_pages(elements: list[Element], pdf: Any) -> list[Element]:
-    """Add pdfium's text of the pages of which pdfminer returned nothing."""
+def _with_missed_pages(elements: list[Element], pdf: Any, careful: set[int]) -> list[Element]:
+    """Add pdfium's text of the pages of which pdfminer returned nothing, unless all their text was hidden."""
     by_page: dict[int, list[Element]] = defaultdict(list)
     for element in elements:
         by_page[element.page or 1].append(element)
     complete = []
     for number in range(1, len(pdf) + 1):
-        if number not in by_page and (text := clean(pdf[number - 1].get_textpage().get_text_bounded())):
+        missed = number not in by_page and number not in careful
+        if missed and (text := clean(pdf[number - 1].get_textpage().get_text_bounded())):
             by_page[number].append(Element(text.replace("\r", ""), "UncategorizedText", number))
         complete.extend(by_page[number])
     return complete
@@ -167,7 +206,7 @@ def _type_of(element: Element, page: Any, text_page: Any) -> _Type | None:
     """Look at two letters of the first line, its first and one in the middle: a bullet or a bold word is no heading."""
     if element.box is None:
         return None
-    left, bottom, right, top = page.get_mediabox()
+    left, bottom, right, top = page.get_bbox()
     height = (element.box.bottom - element.box.top) * (top - bottom)
     y = top - element.box.top * (top - bottom) - min(height / 2, 6)
     seen = []
@@ -196,40 +235,47 @@ def _letter(text_page: Any, index: int) -> tuple[float, bool]:
     return round((high - low) * 2) / 2, named or raw.FPDFText_GetFontWeight(text_page, index) >= 450
 
 
-def _pictures(pdf: Any, elements: list[Element]) -> Iterator[Picture]:
-    """Yield the pictures of a PDF, except page backgrounds, at most 200."""
+def _pictures(pdf: Any, elements: list[Element], plain: set[int]) -> Iterator[Picture]:
+    """Yield the pictures of a PDF, at most 200; ``plain`` are pages without any.
+
+    A picture that fills a page with text is its background or the scan of it; without text it is what the page shows.
+    """
+    with_text = {element.page for element in elements}
     import pypdfium2.raw as raw
 
     found = 0
-    for number, page in enumerate(pdf, start=1):
-        width, height = page.get_size()
+    for number in range(1, len(pdf) + 1):
+        if number in plain:
+            continue
+        page = pdf[number - 1]
         for picture in page.get_objects(filter=[raw.FPDF_PAGEOBJ_IMAGE], max_depth=4):
             if found == _MAX_PICTURES:
                 return
             across, down = picture.get_px_size()
             if min(across, down) < 32 or across * down > _MAX_PIXELS:
                 continue
-            box = _picture_box(picture, page, number, width, height)
-            if (box.right - box.left) * (box.bottom - box.top) > 0.85:
+            box = _picture_box(picture, page, number)
+            if number in with_text and (box.right - box.left) * (box.bottom - box.top) > 0.85:
                 continue
             found += 1
             yield Picture(_encoded(picture), "", _above(elements, box), number, box)
 
 
-def _picture_box(picture: Any, page: Any, number: int, width: float, height: float) -> Box:
-    origin_x, origin_y = page.get_mediabox()[:2]
-    left, bottom, right, top = picture.get_bounds()
-
-    def share(value: float, of: float) -> float:
-        return min(max(value / of, 0.0), 1.0)
-
-    return Box(
-        number,
-        share(left - origin_x, width),
-        share(height - (top - origin_y), height),
-        share(right - origin_x, width),
-        share(height - (bottom - origin_y), height),
-    )
+def _picture_box(picture: Any, page: Any, number: int) -> Box:
+    """Return a picture's place on the page as it is shown, cut and turned."""
+    left, bottom, right, top = page.get_bbox()
+    wide, high = max(right - left, 1e-6), max(top - bottom, 1e-6)
+    x0, y0, x1, y1 = picture.get_bounds()
+    x = [min(max((value - left) / wide, 0.0), 1.0) for value in (x0, x1)]
+    y = [min(max((top - value) / high, 0.0), 1.0) for value in (y1, y0)]
+    match page.get_rotation():
+        case 90:
+            x, y = [1 - y[1], 1 - y[0]], x
+        case 180:
+            x, y = [1 - x[1], 1 - x[0]], [1 - y[1], 1 - y[0]]
+        case 270:
+            x, y = y, [1 - x[1], 1 - x[0]]
+    return Box(number, x[0], y[0], x[1], y[1])
 
 
 def _encoded(picture: Any) -> bytes:

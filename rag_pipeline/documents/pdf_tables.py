@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -59,8 +59,11 @@ class _Row:
         return len(self.cells) > 1 and all(_is_cell(cell) for cell in self.cells[1:])
 
 
-def with_tables(elements: list[Element], pdf: Any) -> list[Element]:
-    """Put tables in the place of the loose columns of each page that is not rotated."""
+def with_tables(elements: list[Element], pdf: Any, careful: Container[int] = ()) -> list[Element]:
+    """Put tables in the place of the loose columns of each page that is not rotated.
+
+    On ``careful`` pages text was taken out that pdfium still sees: a table there must hold nothing but what was kept.
+    """
     by_page: dict[int, list[Element]] = defaultdict(list)
     for element in elements:
         by_page[element.page or 1].append(element)
@@ -70,7 +73,7 @@ def with_tables(elements: list[Element], pdf: Any) -> list[Element]:
         if page.get_rotation() == 0 and all(element.box is not None for element in on_page):
             rows = _rows(page)
             for first, last in _bands(rows):
-                on_page = _replaced(on_page, rows, first, last, number)
+                on_page = _replaced(on_page, rows, first, last, number in careful)
         complete.extend(on_page)
     return complete
 
@@ -93,7 +96,7 @@ def _rows(page: Any) -> list[_Row]:
         else:
             lines.append([run])
             low = run.bottom
-    _, bottom_edge, _, top_edge = page.get_mediabox()
+    _, bottom_edge, _, top_edge = page.get_bbox()
     height = top_edge - bottom_edge
     rows = []
     for line in lines:
@@ -135,7 +138,7 @@ def _bands(rows: list[_Row]) -> Iterator[tuple[int, int]]:
             start = place
 
 
-def _replaced(on_page: list[Element], rows: list[_Row], first: int, last: int, number: int) -> list[Element]:
+def _replaced(on_page: list[Element], rows: list[_Row], first: int, last: int, careful: bool) -> list[Element]:
     """Replace the elements of a band by its table, if both hold the same characters."""
     top, bottom = rows[first].top, rows[last].bottom
     within: list[int] = []
@@ -145,8 +148,9 @@ def _replaced(on_page: list[Element], rows: list[_Row], first: int, last: int, n
         top = min([top, *(box.top for box in boxes)])
         bottom = max([bottom, *(box.bottom for box in boxes)])
     inside = [row for row in rows if top - 0.004 <= (row.top + row.bottom) / 2 <= bottom + 0.004]
-    if not within or not _same_characters([on_page[index] for index in within], inside):
+    if not within or not _same_characters([on_page[index] for index in within], inside, careful):
         return on_page
+    number = boxes[0].page
     around = Box(number, min(box.left for box in boxes), top, max(box.right for box in boxes), bottom)
     text = "\n".join("\t".join(row.cells) for row in inside)
     table = Element(text, "Table", number, html=html_table(row.cells for row in inside), box=around)
@@ -163,8 +167,10 @@ def _reaches(element: Element, top: float, bottom: float) -> bool:
     return shared > 0.3 * (element.box.bottom - element.box.top)
 
 
-def _same_characters(elements: list[Element], rows: list[_Row]) -> bool:
+def _same_characters(elements: list[Element], rows: list[_Row], careful: bool) -> bool:
     theirs = Counter("".join("".join(element.text.split()) for element in elements))
     ours = Counter("".join("".join("".join(row.cells).split()) for row in rows))
+    if careful and ours - theirs:
+        return False
     differing = sum((theirs - ours).values()) + sum((ours - theirs).values())
     return differing <= _TOLERATED * max(theirs.total(), 1)

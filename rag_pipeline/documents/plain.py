@@ -41,9 +41,12 @@ def read_txt(path: Path) -> Parts:
 
 def text_parts(text: str) -> Parts:
     """Partition plain text."""
-    from unstructured.partition.text import partition_text
+    from unstructured.nlp.patterns import PARAGRAPH_PATTERN
+    from unstructured.partition.text import _is_empty_bullet, element_from_text
 
-    raws = partition_text(text=_unwrapped(text), languages=NO_DETECTION, paragraph_grouper=False)
+    # What ``partition_text`` does, without its decorators: ids, hierarchies and copies of metadata for every line.
+    blocks = (block.strip() for block in re.split(PARAGRAPH_PATTERN, _unwrapped(text).strip()))
+    raws = (element_from_text(block) for block in blocks if block and not _is_empty_bullet(block))
     parts = gather(raws, lambda raw: 1 if _is_heading(clean(raw.text)) else None)
     if parts.elements and parts.elements[0].depth is not None and parts.elements[0].text.isupper():
         parts.elements[0] = replace(parts.elements[0], depth=0)

@@ -13,7 +13,7 @@ from rag_pipeline.errors import InputError
         ("a.docx", b"%PDF-1.7\n", "pdf"),
         ("a.pdf", b"<html><body>x</body></html>", "html"),
         ("a.txt", b"\x89PNG\r\n\x1a\n" + bytes(30), "image"),
-        ("a.png", b"just words", "txt"),
+        ("a.docx", b"just words", "txt"),
         ("a.csv", b"a,b\n1,2\n", "csv"),
         ("a.md", b"<!DOCTYPE html><html>", "md"),
         ("a.doc", b"{\\rtf1 hello}", "rtf"),

@@ -31,7 +31,8 @@ def test_the_html_body_is_preferred_and_attachments_are_named(tmp_path: Path) ->
     )
     document = parsed(tmp_path / "a.eml", mail)
     assert [element.text for element in document.elements][1:] == ["The body in HTML."]
-    assert document.notes == ("attachments are not read: a.pdf; save them into the folder",)
+    assert document.notes == ("attachments are not read: a.pdf; set ingest.attachments: true",)
+    assert document.lacking == ("attachments",), "to be read again once they are asked for"
 
 
 def test_a_digest_is_the_sum_of_its_mails_and_utf16_mail_is_read(tmp_path: Path) -> None:

@@ -1,11 +1,8 @@
 import os
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from rag_pipeline.documents.office import read_doc, read_ppt
 from rag_pipeline.documents.parse import parse
 from rag_pipeline.errors import InputError
 from tests.documents.sources import parsed, source_of
@@ -46,13 +43,6 @@ def test_a_file_that_went_away_is_an_input_error(tmp_path: Path) -> None:
     os.unlink(path)
     with pytest.raises(InputError, match="the file cannot be read: No such file or directory"):
         parse(source)
-
-
-@pytest.mark.skipif(shutil.which("soffice") is not None, reason="LibreOffice is installed here and reads these")
-@pytest.mark.parametrize(("read", "suffix"), [(read_doc, ".doc"), (read_ppt, ".ppt")])
-def test_old_office_formats_name_libreoffice(read: Callable[[Path], object], suffix: str) -> None:
-    with pytest.raises(InputError, match=rf"\{suffix} files are read by LibreOffice, which is not here: install it"):
-        read(Path("a" + suffix))
 
 
 def test_language_and_title_are_recognised(tmp_path: Path) -> None:

@@ -48,6 +48,10 @@ def test_appending_parts_moves_their_pictures() -> None:
 
 def test_clean_and_headings() -> None:
     assert clean("a\x00\x1b b\ud800") == "a b?"
+    tags = "".join(chr(0xE0000 + ord(char)) for char in "obey")
+    assert clean(f"The{tags} bu\u200boy \u202eis\u2066 he\u200dre.\ufeff") == "The buoy is here."
+    for kept in ("می\u200cخواهم", "क्\u200dष", "👩\u200d🚀", "ភាសា\u200bខ្មែរ"):
+        assert clean(kept) == kept
     assert looks_like_heading("3.2 Why pH missed its target")
     assert not looks_like_heading("1,577")
     assert not looks_like_heading("word " * 26)

@@ -6,6 +6,7 @@ import pytest
 from reportlab.lib.pagesizes import A4
 from reportlab.pdfgen.canvas import Canvas
 
+from rag_pipeline.documents.options import ParseOptions
 from rag_pipeline.documents.parse import parse
 from rag_pipeline.errors import InputError
 from rag_pipeline.types import Document
@@ -127,11 +128,47 @@ def test_pictures_have_page_box_and_caption(tmp_path: Path) -> None:
     )
 
 
-def test_a_page_without_text_is_noted_and_a_scan_refused(tmp_path: Path) -> None:
+def test_blank_pages_are_nothing_to_speak_of_unless_there_are_no_others(tmp_path: Path) -> None:
     document = written(tmp_path / "a.pdf", lambda canvas: line(canvas, 700, TEXT), lambda canvas: None)
-    assert document.notes == ("no text on page 2: run OCR over the file to read scans",)
-    with pytest.raises(InputError, match="no text on any of its 1 pages: it is scanned or empty; run OCR"):
+    assert document.notes == ()
+    with pytest.raises(InputError, match="no text on any of its 1 pages: they are blank"):
         written(tmp_path / "b.pdf", lambda canvas: None)
+
+
+def test_more_pages_than_the_limit_are_refused(tmp_path: Path) -> None:
+    def draw(canvas: Canvas) -> None:
+        line(canvas, 700, TEXT)
+
+    written(tmp_path / "a.pdf", draw, draw, draw)
+    with pytest.raises(InputError, match=r"the file has 3 pages, 2 are read; raise ingest\.max_pages, or split"):
+        parse(source_of(tmp_path / "a.pdf"), ParseOptions(max_pages=2))
+    assert parse(source_of(tmp_path / "a.pdf"), ParseOptions(max_pages=3)).elements
+
+
+def test_a_picture_on_a_turned_page_stands_where_it_is_shown(tmp_path: Path) -> None:
+    path = picture(tmp_path / "p.png", (200, 100))
+
+    def draw(canvas: Canvas) -> None:
+        line(canvas, 700, TEXT)
+        canvas.drawImage(str(path), 60, 400, 200, 100)
+
+    written(tmp_path / "a.pdf", draw)
+    writer = pypdf.PdfWriter(clone_from=tmp_path / "a.pdf")
+    writer.pages[0].rotate(90)
+    writer.write(tmp_path / "turned.pdf")
+    (figure,) = parse(source_of(tmp_path / "turned.pdf")).figures
+    assert figure.box is not None  # turned clockwise: what was at the bottom is now at the left
+    assert [figure.box.left, figure.box.top, figure.box.right, figure.box.bottom] == pytest.approx(
+        [400 / HEIGHT, 60 / WIDTH, 500 / HEIGHT, 260 / WIDTH], abs=0.002
+    )
+
+
+def test_a_page_that_breaks_pdfminer_costs_no_other(tmp_path: Path) -> None:
+    written(tmp_path / "a.pdf", *(lambda canvas: line(canvas, 700, TEXT) for _ in range(2)))
+    writer = pypdf.PdfWriter(clone_from=tmp_path / "a.pdf")
+    del writer.pages[0]["/Resources"]["/Font"]
+    writer.write(tmp_path / "b.pdf")
+    assert [(e.text, e.page) for e in parse(source_of(tmp_path / "b.pdf")).elements][-1] == (TEXT, 2)
 
 
 def test_an_encrypted_pdf_is_refused_unless_it_opens_without_a_password(tmp_path: Path) -> None:
