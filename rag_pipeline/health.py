@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rag_pipeline.config import Settings, telemetry
+from rag_pipeline.documents.sandbox import network_isolation
 from rag_pipeline.encoders.weights import verify
 from rag_pipeline.errors import RagError
 
@@ -47,13 +48,14 @@ class Check:
 
 
 def examine(settings: Settings) -> list[Check]:
-    """Look at the interpreter, packages, programs, weights, telemetry, disk and index, in this order."""
+    """Look at the interpreter, packages, programs, weights, telemetry, isolation, disk and index, in this order."""
     return [
         _python(),
         *_packages(),
         *_programs(),
         *_weights(settings),
         _telemetry(),
+        _isolation(),
         _disk(settings.index),
         _index(settings.index),
     ]
@@ -78,7 +80,12 @@ def index_status(settings: Settings) -> dict[str, Any]:
     run = summary.last_run
     return {
         "index": str(folder.absolute()),
-        "files": {"indexed": summary.indexed, "quarantined": summary.quarantined},
+        "files": {
+            "indexed": summary.indexed,
+            "duplicates": summary.duplicates,
+            "quarantined": sum(summary.quarantined.values()),
+        }
+        | ({"quarantined_by_error": summary.quarantined} if summary.quarantined else {}),
         "documents": summary.documents,
         "chunks": summary.chunks,
         "figures": summary.figures,
@@ -148,6 +155,17 @@ def _telemetry() -> Check:
     if wrong:
         return Check("telemetry", "warning", f"{', '.join(wrong)} set otherwise", f"unset {' '.join(wrong)}")
     return Check("telemetry", "ok", "off in every library that has any")
+
+
+def _isolation() -> Check:
+    if network_isolation() == "namespace":
+        return Check("parsers", "ok", "cut off from the network by the kernel, and what they start as well")
+    return Check(
+        "parsers",
+        "warning",
+        "cut off from the network in Python only",
+        "allow network namespaces (user.max_user_namespaces on Linux) to cut off LibreOffice and pandoc as well",
+    )
 
 
 def _disk(folder: Path) -> Check:

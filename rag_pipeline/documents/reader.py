@@ -24,7 +24,6 @@ from pydantic import Field
 from rag_pipeline.documents.chunk import chunk_document, document_text
 from rag_pipeline.documents.discover import discover, read_source
 from rag_pipeline.documents.workers import ParsePool
-from rag_pipeline.errors import InputError
 from rag_pipeline.types import Box, Document, Element, SourceFile
 
 __all__ = ["FolderReader", "TitleNodeParser"]

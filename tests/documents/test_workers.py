@@ -1,13 +1,18 @@
+import os
+import signal
 import subprocess
 import sys
+import threading
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from rag_pipeline.documents.chunk import document_text
 from rag_pipeline.documents.discover import discover, read_source
-from rag_pipeline.documents.workers import ParsePool
+from rag_pipeline.documents.options import ParseOptions
+from rag_pipeline.documents.workers import Outcome, ParsePool
 from rag_pipeline.errors import InputError, UnavailableError
 from rag_pipeline.types import Document, SourceFile
 
@@ -81,3 +86,126 @@ def test_a_script_without_a_main_guard_can_parse(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ("One file.\n", "")
+
+
+SLOW = "\n\n".join(f"Slow paragraph number {n} goes here" for n in range(60_000))
+
+
+class InThread:
+    """A pool at work on a folder in a thread of its own, as an ingestion uses it."""
+
+    def __init__(self, pool: ParsePool, folder: Path) -> None:
+        self.pool = pool
+        self.outcomes: dict[str, Outcome] = {}
+        self.thread = threading.Thread(target=self._run, args=[sources(folder)])
+        self.thread.start()
+
+    def _run(self, files: list[SourceFile]) -> None:
+        for source, outcome in self.pool.parse_all(files):
+            self.outcomes[source.path.name] = outcome
+
+    def worker(self, other_than: int = 0) -> int:
+        """Wait until a worker parses, and return its process."""
+        for _ in range(600):
+            for worker in tuple(self.pool._workers):
+                if worker._ready and worker.source is not None and worker._sandbox.pid != other_than:
+                    return worker._sandbox.pid
+            time.sleep(0.05)
+        raise AssertionError("no worker has become ready")
+
+
+def test_options_reach_the_parsers(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.docx", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("word/document.xml", bytes(101_000_000))  # a thousandth of that when packed
+    with ParsePool(1, 60, 4096, ParseOptions(max_expansion=30)) as pool:
+        [(_, outcome)] = pool.parse_all(sources(tmp_path))
+    assert "raise ingest.max_expansion" in str(outcome)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="uses a file of Linux's that always fails to be read")
+def test_a_disk_that_does_not_answer_is_no_fault_of_the_file() -> None:
+    silent = SourceFile(Path("/proc/self/mem"), Path("/proc/self"), 1, 0, "0" * 64)
+    with ParsePool(1, 60, 4096) as pool:
+        [(source, outcome)] = pool.parse_all([silent])
+    assert source == silent
+    assert isinstance(outcome, UnavailableError)
+    assert str(outcome) == "the file cannot be read now: Input/output error; the next run tries again"
+
+
+def test_running_files_are_named_and_a_stop_ends_the_work_at_once(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(SLOW)
+    (tmp_path / "b.txt").write_text("A quick one.")
+    with ParsePool(1, 60, 4096) as pool:
+        assert pool.running == ()
+        work = InThread(pool, tmp_path)
+        pid = work.worker()
+        assert pool.running == (tmp_path / "a.txt",)
+        started = time.monotonic()
+        pool.stop()
+        work.thread.join()
+        assert time.monotonic() - started < 0.6
+        assert (work.outcomes, pool.running) == ({}, ())
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+        assert list(pool.parse_all(sources(tmp_path))) == []
+
+
+def test_a_worker_killed_from_outside_costs_nothing_once_and_its_file_the_second_time(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(SLOW)
+    with ParsePool(1, 60, 4096) as pool:
+        work = InThread(pool, tmp_path)
+        first = work.worker()
+        os.kill(first, signal.SIGKILL)
+        second = work.worker(other_than=first)
+        assert pool.running == (tmp_path / "a.txt",)
+        assert work.outcomes == {}
+        os.kill(second, signal.SIGKILL)
+        work.thread.join()
+        assert "brought its parser down (exit code -9" in str(work.outcomes["a.txt"])
+
+
+def test_a_caller_who_turns_away_leaves_nothing_half_done(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("A quick one.")
+    (tmp_path / "b.txt").write_text(SLOW)
+    with ParsePool(2, 60, 4096) as pool:
+        for source, _ in pool.parse_all(sources(tmp_path)):
+            assert source.path.name == "a.txt"
+            break
+        assert pool.running == ()
+        assert [source.path.name for source, _ in pool.parse_all(sources(tmp_path)[:1])] == ["a.txt"]
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from rag_pipeline.documents.discover import discover, read_source
+from rag_pipeline.documents.workers import ParsePool
+files = [read_source(one) for one in discover([Path(sys.argv[1])]).files]
+with ParsePool(1, 60, 4096) as pool:
+    for source, _ in pool.parse_all(files):
+        print(pool._workers[0]._sandbox.pid, pool._scratch.folder, flush=True)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a worker ends with its file")
+def test_a_parent_that_is_killed_leaves_no_worker_and_the_next_run_removes_its_files(tmp_path: Path) -> None:
+    docs, aside = tmp_path / "docs", tmp_path / "aside"
+    docs.mkdir()
+    aside.mkdir()
+    (docs / "a.txt").write_text("A quick one.")
+    (docs / "b.txt").write_text(SLOW)
+    command = [sys.executable, "-c", KILLED, str(docs)]
+    parent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(aside)})
+    assert parent.stdout is not None
+    pid, folder = parent.stdout.readline().split()
+    time.sleep(0.3)  # it is at work on the second file
+    parent.kill()
+    parent.communicate()
+    time.sleep(0.3)
+    state = Path(f"/proc/{pid}/stat")
+    assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z"
+    assert Path(folder).is_dir()
+    (docs / "b.txt").unlink()
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "TMPDIR": str(aside)})
+    assert done.stdout
+    assert list(aside.iterdir()) == []
