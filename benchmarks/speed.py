@@ -68,6 +68,7 @@ def measure_engine(folder: Path) -> None:
         for start in range(0, POINTS, 64):
             store.upsert(points[start : start + 64])
         store.flush()
+        store.optimize()
         print(f"engine: {POINTS / (time.perf_counter() - started):,.0f} points/s written")
         seconds = []
         for row in rng.integers(0, POINTS, 200):

@@ -6,8 +6,10 @@ Every part is built on first use, so `rag status` loads no model and `rag search
 from __future__ import annotations
 
 import json
+import logging
 import os
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -15,8 +17,15 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rag_pipeline.config import Settings, load_settings
-from rag_pipeline.errors import ConfigError, InputError
-from rag_pipeline.parts import make_cross_encoder, make_image_encoder, make_synthesizer, make_text_encoder
+from rag_pipeline.errors import ConfigError, InputError, RagError, UnavailableError
+from rag_pipeline.parts import (
+    discover_all,
+    make_cross_encoder,
+    make_image_encoder,
+    make_ingestor,
+    make_synthesizer,
+    make_text_encoder,
+)
 from rag_pipeline.protocols import ImageEncoder, Reranker, TextEncoder
 from rag_pipeline.store.schema import CollectionSchema, Fingerprint
 from rag_pipeline.types import Answer, Evidence, Mode
@@ -25,10 +34,10 @@ if TYPE_CHECKING:
     from llama_index.core.query_engine import RetrieverQueryEngine
     from llama_index.core.response_synthesizers import BaseSynthesizer
 
-    from rag_pipeline.documents.discover import Discovery
     from rag_pipeline.encoders.embedding import TextEmbedding
     from rag_pipeline.indexing.ingest import IngestReport, Progress
     from rag_pipeline.indexing.manifest import Manifest
+    from rag_pipeline.indexing.snapshot import SnapshotReport
     from rag_pipeline.retrieval.rerank import BgeReranker
     from rag_pipeline.retrieval.retriever import HybridRetriever
     from rag_pipeline.retrieval.trace import Trace
@@ -37,8 +46,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RagPipeline"]
 
-_MOST_WORKERS = 4
-"""Parsing processes unless the settings say otherwise: each keeps 300 to 600 MB of parsers warm."""
+log = logging.getLogger(__name__)
 
 
 class RagPipeline:
@@ -70,9 +78,12 @@ class RagPipeline:
         self,
         *paths: Path | str,
         dry_run: bool = False,
-        on_progress: Callable[[Progress], None] | None = None,
+        retry_quarantined: bool = False,
+        on_progress: Callable[[Progress], None] = lambda progress: None,
     ) -> IngestReport:
         """Make the index true to these folders and files; a second run over the same files changes nothing.
+
+        ``dry_run`` tells what would be done; ``retry_quarantined`` tries files again that could not be read before.
 
         Raises:
             ConfigError: no path was given, or one does not exist.
@@ -80,46 +91,50 @@ class RagPipeline:
             UnavailableError: weights are missing, or another process holds the index.
             MismatchError: the index was made with other models or chunking.
         """
-        from rag_pipeline.documents.chunk import CHUNKER_VERSION, chunk_document
-        from rag_pipeline.documents.parse import PARSER_VERSION
-        from rag_pipeline.documents.workers import ParsePool
-        from rag_pipeline.indexing.ingest import Ingestor
-
-        if not paths:
-            raise ConfigError("nothing to ingest: no path given; name a folder or a file")
-        for path in paths:
-            if not os.path.lexists(path):
-                raise ConfigError(f"{path} does not exist; name a folder or a file")
+        _require_paths(paths)
         if dry_run and not self.settings.index.exists():
             with tempfile.TemporaryDirectory() as aside, RagPipeline(self._at(Path(aside))) as rag:
                 return rag.ingest(*paths, dry_run=True, on_progress=on_progress)
-        limits, chunking = self.settings.ingest, self.settings.chunking
-        ingestor = Ingestor(
-            store=self.open_store(create=True),
-            manifest=self.manifest,
-            encoder=self.encoder,
-            image_encoder=self.image_encoder,
-            figures_dir=self.settings.index / "figures",
-            parse_pool=partial(
-                ParsePool,
-                workers=limits.workers or min(os.cpu_count() or 1, _MOST_WORKERS),
-                timeout_s=limits.timeout_s,
-                memory_mb=limits.memory_mb,
-            ),
-            chunk=partial(
-                chunk_document,
-                count_tokens=self.encoder.count_tokens,
-                max_tokens=chunking.max_tokens,
-                heading_tokens=chunking.heading_tokens,
-            ),
-            pipeline_fingerprint=f"parser {PARSER_VERSION}, chunker {CHUNKER_VERSION}",
+        ingestor = make_ingestor(
+            self.settings, self.open_store(create=True), self.manifest, self.encoder, self.image_encoder
         )
         return ingestor.run(
             [Path(path) for path in paths],
-            discover=self._discover,
+            discover=partial(discover_all, self.settings, self.manifest),
             dry_run=dry_run,
+            retry_quarantined=retry_quarantined,
             on_progress=on_progress,
         )
+
+    def watch(
+        self,
+        *paths: Path | str,
+        on_progress: Callable[[Progress], None] = lambda progress: None,
+        on_error: Callable[[RagError], None] = lambda error: log.warning("%s", error),
+        stop: threading.Event | None = None,
+    ) -> Iterator[IngestReport]:
+        """Ingest, then again whenever something changes in these folders, until ``stop`` is set.
+
+        Between two runs the index is let go, so that others can search it; models stay loaded. ``on_error`` hears of
+        a later run that fails because the folder is away, or the index held by another: the next change tries again.
+
+        Raises:
+            RagError: as :meth:`ingest`, in the first run.
+        """
+        from rag_pipeline.indexing.watch import changes
+
+        _require_paths(paths)
+        for number, _ in enumerate(changes([Path(path) for path in paths], self.settings.index, stop)):
+            try:
+                report = self.ingest(*paths, on_progress=on_progress)
+            except (ConfigError, InputError, UnavailableError) as exc:
+                if number == 0:
+                    raise
+                on_error(exc)
+                continue
+            finally:
+                self.close()
+            yield report
 
     def search(
         self,
@@ -175,26 +190,37 @@ class RagPipeline:
         for record in self.open_store().scroll(with_vectors=vectors):
             yield exported(record, vectors=vectors)
 
+    def create_snapshot(
+        self, file: Path | str, *, overwrite: bool = False, on_progress: Callable[[str, int, int], None] | None = None
+    ) -> SnapshotReport:
+        """Save the whole index as one file with checksums; this pipeline lets go of the index for it.
+
+        Raises:
+            ConfigError: ``file`` exists, or lies within the index.
+            UnavailableError: there is no index, another process holds it, or the disk is full.
+        """
+        from rag_pipeline.indexing.snapshot import create_snapshot
+
+        self.close()
+        return create_snapshot(self.settings.index, Path(file), overwrite=overwrite, on_progress=on_progress)
+
+    def restore_snapshot(
+        self, file: Path | str, *, on_progress: Callable[[str, int, int], None] | None = None
+    ) -> SnapshotReport:
+        """Make the index, which must not exist or be an empty folder, of a snapshot.
+
+        Raises:
+            ConfigError: there is an index already.
+            InputError: the file is damaged, or no snapshot.
+            UnavailableError: the disk is full.
+        """
+        from rag_pipeline.indexing.snapshot import restore_snapshot
+
+        self.close()
+        return restore_snapshot(Path(file), self.settings.index, on_progress=on_progress)
+
     def _at(self, index: Path) -> Settings:
         return self.settings.model_copy(update={"index": index})
-
-    def _discover(self, roots: Sequence[Path]) -> Discovery:
-        """Look into folders, and stop where one holds nothing: a disk that is not mounted looks just like that."""
-        from rag_pipeline.documents.discover import discover
-
-        limits = self.settings.ingest
-        found = discover(roots, include=limits.include, exclude=limits.exclude, max_file_mb=limits.max_file_mb)
-        met = [file.path for file in found.files] + [refused.path for refused in found.refused]
-        for root in found.complete_roots:
-            if not any(path.is_relative_to(root) for path in met):
-                known = sum(path.is_relative_to(root) for path in self.manifest.files())
-                raise InputError(
-                    f"no files in {root}, but {known} are indexed from it: is it mounted? Nothing was removed; "
-                    "to remove them, ingest its parent folder"
-                    if known
-                    else f"no files in {root}; name a folder that holds documents (hidden files are passed over)"
-                )
-        return found
 
     # ------------------------------------------------------------------ LlamaIndex's own kinds
 
@@ -338,3 +364,11 @@ class RagPipeline:
     ) -> None:
         """Close, whatever happened."""
         self.close()
+
+
+def _require_paths(paths: Sequence[Path | str]) -> None:
+    if not paths:
+        raise ConfigError("nothing to ingest: no path given; name a folder or a file")
+    for path in paths:
+        if not os.path.lexists(path):
+            raise ConfigError(f"{path} does not exist; name a folder or a file")

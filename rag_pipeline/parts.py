@@ -1,22 +1,40 @@
-"""Settings -> the models of a profile. With ``app.py``, the only place that constructs.
+"""Settings -> the models and the machinery of a profile. With ``app.py``, the only place that constructs.
 
-Enters: settings. Leaves: encoders, the cross-encoder and the synthesizer, each loaded from checked weights. Vendors are
-imported where they are needed, so that the compact profile loads no torch.
+Enters: settings. Leaves: encoders, the cross-encoder and the synthesizer, each loaded from checked weights, and what
+ingests with them. Vendors are imported where they are needed, so that the compact profile loads no torch.
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rag_pipeline.config import ImageSettings, RerankerSettings, Settings, TextSettings
 from rag_pipeline.encoders.weights import Weights, locate
-from rag_pipeline.errors import ConfigError
-from rag_pipeline.protocols import DenseEncoder, ImageEncoder, Reranker, TextEncoder
+from rag_pipeline.errors import ConfigError, InputError
+from rag_pipeline.protocols import DenseEncoder, ImageEncoder, Reranker, Store, TextEncoder
 
 if TYPE_CHECKING:
     from llama_index.core.response_synthesizers import BaseSynthesizer
 
-__all__ = ["make_cross_encoder", "make_image_encoder", "make_synthesizer", "make_text_encoder"]
+    from rag_pipeline.documents.discover import Discovery
+    from rag_pipeline.indexing.ingest import Ingestor
+    from rag_pipeline.indexing.manifest import Manifest
+
+__all__ = [
+    "discover_all",
+    "make_cross_encoder",
+    "make_image_encoder",
+    "make_ingestor",
+    "make_synthesizer",
+    "make_text_encoder",
+]
+
+_MOST_WORKERS = 4
+"""Parsing processes unless the settings say otherwise: each keeps 300 to 600 MB of parsers warm."""
 
 
 def make_text_encoder(settings: Settings) -> TextEncoder:
@@ -127,3 +145,62 @@ def make_synthesizer(settings: Settings, encoder: TextEncoder, reranker: Reranke
 
 def _weights(settings: Settings, chosen: TextSettings | ImageSettings | RerankerSettings) -> Weights:
     return locate(chosen.model, settings.models_dir, chosen.path)
+
+
+def make_ingestor(
+    settings: Settings, store: Store, manifest: Manifest, encoder: TextEncoder, image_encoder: ImageEncoder | None
+) -> Ingestor:
+    """Build what makes an index true to folders."""
+    from rag_pipeline.documents.chunk import CHUNKER_VERSION, chunk_document
+    from rag_pipeline.documents.options import ParseOptions
+    from rag_pipeline.documents.parse import PARSER_VERSION
+    from rag_pipeline.documents.workers import ParsePool
+    from rag_pipeline.indexing.ingest import Ingestor
+
+    limits, chunking = settings.ingest, settings.chunking
+    return Ingestor(
+        store=store,
+        manifest=manifest,
+        encoder=encoder,
+        image_encoder=image_encoder,
+        index=settings.index,
+        parse_pool=partial(
+            ParsePool,
+            workers=limits.workers or min(os.cpu_count() or 1, _MOST_WORKERS),
+            timeout_s=limits.timeout_s,
+            memory_mb=limits.memory_mb,
+            options=ParseOptions(limits.max_pages, limits.max_expansion, limits.ocr, limits.attachments),
+        ),
+        chunk=partial(
+            chunk_document,
+            count_tokens=encoder.count_tokens,
+            max_tokens=chunking.max_tokens,
+            heading_tokens=chunking.heading_tokens,
+        ),
+        pipeline=f"parser {PARSER_VERSION}, chunker {CHUNKER_VERSION}, ocr {limits.ocr}",
+        attachments=limits.attachments,
+        queue=limits.queue,
+    )
+
+
+def discover_all(settings: Settings, manifest: Manifest, roots: Sequence[Path]) -> Discovery:
+    """Look into folders, and stop where one holds nothing: a disk that is not mounted looks just like that.
+
+    Raises:
+        InputError: a folder holds no files.
+    """
+    from rag_pipeline.documents.discover import discover
+
+    limits = settings.ingest
+    found = discover(roots, include=limits.include, exclude=limits.exclude, max_file_mb=limits.max_file_mb)
+    met = [file.path for file in found.files] + [refused.path for refused in found.refused]
+    for root in found.complete_roots:
+        if not any(path.is_relative_to(root) for path in met):
+            known = sum(path.is_relative_to(root) for path in manifest.files())
+            raise InputError(
+                f"no files in {root}, but {known} are indexed from it: is it mounted? Nothing was removed; "
+                "to remove them, ingest its parent folder"
+                if known
+                else f"no files in {root}; name a folder that holds documents (hidden folders are passed over)"
+            )
+    return found

@@ -158,5 +158,8 @@ class Store(Protocol):
     def flush(self) -> None:
         """Return once everything written so far is on disk."""
 
+    def optimize(self) -> None:
+        """Put what was written in good order for searching; may take minutes after many writes."""
+
     def close(self) -> None:
         """Flush and let go of the index; a second call does nothing."""

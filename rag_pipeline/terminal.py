@@ -94,7 +94,7 @@ class StageProgress:
 
 
 class IngestProgress(StageProgress):
-    """The bar of one ingestion: files done, chunks written, what is running."""
+    """The bars of one ingestion: files done, chunks written and how fast, what is running, the time left."""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -106,11 +106,29 @@ class IngestProgress(StageProgress):
 
     def update(self, state: IngestState) -> None:  # type: ignore[override]
         """Draw the state of the run."""
-        stage = "files"
-        super().update(stage, state.done, state.total)
-        name = os.path.basename(state.current) if state.current else ""
-        text = f"{state.chunks} chunks, {state.quarantined} quarantined  {escape(name[:40])}"
-        self._bars.update(self._tasks[stage], description=text)
+        super().update(state.stage, state.done, state.total)
+        if state.stage != "indexing":
+            return
+        parts = [f"{state.chunks} chunks"]
+        if state.chunks_per_second:
+            parts.append(f"{state.chunks_per_second:.0f}/s")
+        if state.quarantined:
+            parts.append(f"{state.quarantined} quarantined")
+        if state.seconds_left:
+            parts.append(f"about {_duration(state.seconds_left)} left")
+        running = ", ".join(os.path.basename(name)[:30] for name in state.running[:3])
+        self._bars.update(self._tasks[state.stage], description=f"{', '.join(parts)}  {escape(running)}")
+
+
+def _duration(seconds: float) -> str:
+    """Write a time as a person would say it.
+
+    >>> _duration(42), _duration(200), _duration(9000)
+    ('42 s', '3 min', '2.5 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def print_report(report: IngestReport, settings: Settings) -> None:
@@ -118,7 +136,11 @@ def print_report(report: IngestReport, settings: Settings) -> None:
     counts = ", ".join(f"{number} {name}" for name, number in report.files.items() if number) or "no files"
     verb = "Would do" if report.dry_run else "Files"
     _out.print(f"[bold]{verb}:[/bold] {counts}")
-    if not report.dry_run:
+    if report.dry_run:
+        for change in report.changes:
+            before = f"  [dim](was {escape(shown_path(change.before))})[/dim]" if change.before else ""
+            _out.print(f"  {change.action:<11} {escape(shown_path(change.path))}{before}")
+    else:
         _out.print(
             f"[bold]Written:[/bold] {report.chunks} chunks and {report.figures} figures in {report.seconds:.1f} s"
             f" into {escape(shown_path(str(settings.index.absolute())))}"

@@ -175,6 +175,9 @@ class MemoryStore:
     def flush(self) -> None:
         return None
 
+    def optimize(self) -> None:
+        return None
+
     def close(self) -> None:
         self.closed = True
 

@@ -36,7 +36,7 @@ VENDORS = {
     "qdrant_client": {"store"},
     "ir_measures": {"evaluation"},
     "rich": {"terminal.py"},
-    "typer": {"cli.py"},
+    "typer": {"cli"},
 }
 
 

@@ -1,44 +1,19 @@
 """The command line as another program meets it: subprocesses, exit codes, one JSON document, one line per error."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pypdf
 import pytest
+
+from tests.command_line import assert_one_line, document, rag
 
 ROOT = Path(__file__).parent.parent
 
 NOTES = "# Otter 2\n\nThe warranty of the Otter 2 lasts thirty months from the day of delivery.\n"
 OFFICE = "# Office\n\nThe office in Lindau opens at nine and closes at five.\n"
-
-
-def rag(*arguments: object, cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run the command line; settings of the machine that runs the tests do not reach it."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("RAG_")}
-    return subprocess.run(
-        [sys.executable, "-m", "rag_pipeline", *map(str, arguments)],
-        capture_output=True, text=True, cwd=cwd, env=clean | variables, timeout=240, check=False,
-    )  # fmt: skip
-
-
-def document(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    """Return the one JSON document on stdout."""
-    assert done.returncode in (0, 3), done.stderr
-    loaded: dict[str, Any] = json.loads(done.stdout)
-    return loaded
-
-
-def assert_one_line(done: subprocess.CompletedProcess[str], code: int, *said: str) -> None:
-    assert done.returncode == code, done.stderr
-    assert done.stderr.startswith("error: ")
-    assert done.stderr.count("\n") == 1, done.stderr
-    assert done.stdout == ""
-    for words in said:
-        assert words in done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +30,7 @@ def index(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     report = document(rag("ingest", library, "--index", folder, "--json"))
     assert set(report) >= {"files", "chunks", "figures", "seconds", "quarantine"}
     assert report["files"] == {
-        "added": 2, "changed": 0, "unchanged": 0, "renamed": 0, "deleted": 0, "quarantined": 0,
+        "added": 2, "changed": 0, "unchanged": 0, "renamed": 0, "deleted": 0, "duplicate": 0, "quarantined": 0,
     }  # fmt: skip
     assert (report["chunks"], report["figures"], report["quarantine"]) == (2, 0, [])
     return folder
@@ -119,7 +94,7 @@ def test_export_is_ordered_and_whole(index: Path) -> None:
 
 def test_status_and_doctor_load_no_index(index: Path) -> None:
     status = document(rag("status", "--index", index, "--json"))
-    assert (status["files"], status["chunks"]) == ({"indexed": 2, "quarantined": 0}, 2)
+    assert (status["files"], status["chunks"]) == ({"indexed": 2, "duplicates": 0, "quarantined": 0}, 2)
     assert status["made_with"]["text"].startswith("bge-small-en-v1.5@")
     report = document(rag("doctor", "--index", index, "--json"))
     assert report["ok"]
@@ -143,30 +118,6 @@ def test_eval_measures_a_set(tmp_path: Path) -> None:
     assert [row["mode"] for row in measured["rows"]] == ["dense", "sparse", "hybrid", "hybrid+rerank"]
     assert set(measured["rows"][0]["measures"]) == {"nDCG@10", "R@10", "R@100", "MRR@10"}
     assert len(list((tmp_path / "runs").glob("*.trec"))) == 4
-
-
-def test_a_dry_run_makes_nothing(library: Path, tmp_path: Path) -> None:
-    report = document(rag("ingest", library, "--index", tmp_path / "rag", "--dry-run", "--json"))
-    assert (report["files"]["added"], report["chunks"]) == (2, 0)
-    assert not (tmp_path / "rag").exists()
-
-
-def test_what_changes_in_the_folder_changes_in_the_index(tmp_path: Path) -> None:
-    folder, index = tmp_path / "documents", tmp_path / "rag"
-    folder.mkdir()
-    for name in ("one.md", "two.md", "three.md"):
-        (folder / name).write_text(f"# {name}\n\nThis is the file {name} and nothing else.\n")
-    document(rag("ingest", folder, "--index", index, "--json"))
-    (folder / "one.md").write_text("# one\n\nNow it speaks of lighthouses.\n")
-    (folder / "two.md").unlink()
-    (folder / "three.md").rename(folder / "four.md")
-    report = document(rag("ingest", folder, "--index", index, "--json"))
-    assert report["files"] == {
-        "added": 0, "changed": 1, "unchanged": 0, "renamed": 1, "deleted": 1, "quarantined": 0,
-    }  # fmt: skip
-    rows = [json.loads(line)["payload"] for line in rag("export", "--index", index).stdout.splitlines()]
-    assert sorted(row["file_name"] for row in rows) == ["four.md", "one.md"]
-    assert any("lighthouses" in row["text"] for row in rows)
 
 
 # ------------------------------------------------------------------------------------- bad input

@@ -9,49 +9,47 @@ formats, of models and of the engine; it is given them.
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from rag_pipeline.documents.discover import Discovery, Refused, read_source
-from rag_pipeline.errors import InputError
-from rag_pipeline.indexing.loader import Loader, Parser
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
+
+from rag_pipeline.documents.discover import Discovery
+from rag_pipeline.errors import InputError, UnavailableError
+from rag_pipeline.indexing.attachments import AttachmentFolder
+from rag_pipeline.indexing.jobs import BatchEncoder
+from rag_pipeline.indexing.loader import Loader, Parser, Workshop
 from rag_pipeline.indexing.manifest import Manifest
 from rag_pipeline.indexing.reconcile import reconcile
 from rag_pipeline.indexing.records import FileRow
-from rag_pipeline.indexing.report import IngestReport, Progress, Quarantined, Tally
-from rag_pipeline.indexing.sync import Plan, make_plan, needs_reading
-from rag_pipeline.indexing.writer import PointWriter
+from rag_pipeline.indexing.report import Change, IngestReport, Progress, Quarantined, Tally
+from rag_pipeline.indexing.survey import Survey, survey
+from rag_pipeline.indexing.sync import needs_reading
 from rag_pipeline.protocols import ImageEncoder, Store, TextEncoder
-from rag_pipeline.store.payload import storable
-from rag_pipeline.types import Chunk, Document, SourceFile
+from rag_pipeline.types import Chunk, Document
 
-__all__ = ["IngestReport", "Ingestor", "Parser", "Progress", "Quarantined"]
+__all__ = ["Change", "IngestReport", "Ingestor", "Parser", "Progress", "Quarantined"]
 
 log = logging.getLogger(__name__)
 
 _BATCH = 64
 """Chunks encoded and written together: enough to fill the encoder's token budget, little enough to repeat."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Look:
-    """What a run has found: the plan, what was refused, and what was known before."""
-
-    plan: Plan
-    refused: tuple[Refused, ...]
-    known: Mapping[Path, FileRow]
-    checked_ns: int
+_DEEPEST_MAIL = 5
+"""Mails attached to mails that are unpacked; what is nested deeper stays inside."""
 
 
 class Ingestor:
     """Parses, chunks, encodes and writes what has changed, and removes what is gone.
 
-    ``parse_pool`` opens the parsers, and is called only where there is something to parse. ``pipeline_fingerprint``
-    names the versions of parser and chunker: where it is not that of a document's points, its files count as changed.
+    ``index`` is the folder of pictures and attachments. ``parse_pool`` opens the parsers, and is called only where
+    there is something to parse. ``pipeline`` names the versions of parser and chunker: where a document's points were
+    made by another, its files count as changed. ``queue`` documents or batches wait between two stages; what is
+    written is committed every ``flush_s`` seconds. ``available`` tells whether an outside program is there. ``retry``
+    repeats what failed for a reason that may pass.
     """
 
     def __init__(
@@ -61,22 +59,43 @@ class Ingestor:
         manifest: Manifest,
         encoder: TextEncoder,
         image_encoder: ImageEncoder | None,
-        figures_dir: Path,
+        index: Path,
         parse_pool: Callable[[], AbstractContextManager[Parser]],
         chunk: Callable[[Document], list[Chunk]],
-        pipeline_fingerprint: str,
+        pipeline: str,
+        attachments: bool = False,
         batch: int = _BATCH,
+        queue: int = 4,
+        flush_s: float = 5.0,
+        available: Callable[[str], object] = shutil.which,
+        retry: Retrying | None = None,
     ) -> None:
-        self._store = store
         self._manifest = manifest
-        self._encoder = encoder
-        self._image_encoder = image_encoder
-        self._figures_dir = figures_dir
-        self._reconcile = partial(reconcile, store, manifest, figures_dir)
+        self._store = store
         self._parse_pool = parse_pool
-        self._chunk = chunk
-        self._fingerprint = pipeline_fingerprint
-        self._batch = batch
+        self._attachments = AttachmentFolder(index / "attachments")
+        self._unpacks = attachments
+        self._available = lambda name: attachments if name == "attachments" else available(name)
+        self._reconcile = partial(reconcile, store, manifest, index / "figures")
+        self._shop = Workshop(
+            store=store,
+            manifest=manifest,
+            batches=BatchEncoder(encoder, image_encoder, batch),
+            chunk=chunk,
+            figures_dir=index / "figures",
+            attachments=self._attachments,
+            reconcile=self._reconcile,
+            pipeline=pipeline,
+            queue=queue,
+            flush_s=flush_s,
+            patiently=retry
+            or Retrying(
+                retry=retry_if_exception_type(UnavailableError),
+                stop=stop_after_attempt(4),
+                wait=wait_exponential(multiplier=0.5),
+                reraise=True,
+            ),
+        )
 
     def run(
         self,
@@ -84,7 +103,8 @@ class Ingestor:
         *,
         discover: Callable[[Sequence[Path]], Discovery],
         dry_run: bool = False,
-        on_progress: Callable[[Progress], None] | None = None,
+        retry_quarantined: bool = False,
+        on_progress: Callable[[Progress], None] = lambda progress: None,
     ) -> IngestReport:
         """Make the index true to ``roots``; with ``dry_run``, only say what would be done.
 
@@ -92,31 +112,33 @@ class Ingestor:
             InputError: a root does not exist.
             UnavailableError: the engine failed or the disk is full; the next run goes on from there.
         """
-        started = time.monotonic()
+        tally = Tally()
         discovery = discover(roots)
+        look = partial(
+            survey,
+            discovery,
+            self._manifest,
+            self._attachments if self._unpacks else None,
+            pipeline=self._shop.pipeline,
+            available=self._available,
+            on_read=lambda done, total: on_progress(Progress("reading", done, total)),
+        )
         if dry_run:
-            return self._tally(self._look(discovery)).report(time.monotonic() - started, dry_run=True)
+            self._count(tally, look(retry_quarantined=retry_quarantined))
+            return tally.report(dry_run=True)
         number = self._manifest.begin_run()
-        notes = self._recover()
-        look = self._look(discovery)
-        tally = self._tally(look)
-        tally.notes += notes
-        self._settle(look)
-        if look.plan.parse:
-            loader = Loader(
-                look.plan,
-                tally,
-                writer=PointWriter(self._store, self._encoder, self._image_encoder, self._batch),
-                manifest=self._manifest,
-                reconcile=self._reconcile,
-                figures_dir=self._figures_dir,
-                chunk=self._chunk,
-                checked_ns=look.checked_ns,
-                fingerprint=self._fingerprint,
-            )
-            with self._parse_pool() as parser:
-                loader.load(parser, on_progress or (lambda progress: None))
-        report = tally.report(time.monotonic() - started, dry_run=False)
+        tally.notes += self._recover()
+        for depth in range(_DEEPEST_MAIL + 1):
+            seen = look(retry_quarantined=retry_quarantined and depth == 0)
+            self._count(tally, seen)
+            self._settle(seen)
+            if not self._load(seen, tally, on_progress):
+                break
+        if tally.written:
+            on_progress(Progress("optimizing", 0, 1))
+            self._store.optimize()
+        self._attachments.sweep(self._manifest.content_hashes() if self._unpacks else ())
+        report = tally.report(dry_run=False)
         self._manifest.end_run(number, report.seconds, report.to_json())
         return report
 
@@ -134,59 +156,50 @@ class Ingestor:
         self._manifest.distrust()
         return [f"the engine holds {count} of {points} points; every document is written again"]
 
-    def _look(self, discovery: Discovery) -> _Look:
-        """Hash what may have changed, and compare it with the manifest."""
-        known = self._manifest.files()
-        checked_ns = self._manifest.now_ns()
-        sources, refused = [], [replace(item, reason=storable(item.reason)) for item in discovery.refused]
-        for found in discovery.files:
-            row = known.get(found.path)
-            if row is not None and row.content_hash is not None and not needs_reading(found, row):
-                sources.append(SourceFile(found.path, found.root, found.size, found.mtime_ns, row.content_hash))
-                continue
-            try:
-                sources.append(read_source(found))
-            except InputError as exc:
-                refused.append(Refused(found.path, storable(str(exc))))
-        held = self._manifest.versions("ready", "moved")
-        plan = make_plan(
-            sources,
-            known,
-            {version.document_id for version in held if version.fingerprint == self._fingerprint},
-            fingerprint=self._fingerprint,
-            complete_roots=discovery.complete_roots,
-            kept=[item.path for item in refused],
-        )
-        return _Look(plan, tuple(refused), known, checked_ns)
+    def _load(self, look: Survey, tally: Tally, on_progress: Callable[[Progress], None]) -> bool:
+        """Parse and write what is new; return whether that brought files to light which are to be looked at."""
+        if not look.plan.parse:
+            return False
+        loader = Loader(self._shop, look, tally)
+        with self._parse_pool() as parser:
+            loader.load(parser, on_progress)
+        return self._unpacks and loader.unpacked
 
-    def _tally(self, look: _Look) -> Tally:
-        tally = Tally.of(look.plan)
+    def _count(self, tally: Tally, look: Survey) -> None:
+        tally.plan(look.plan)
         for source in look.plan.quarantined:
             row = look.known[source.path]
             tally.quarantine(source.path, row.error, row.reason)
         for item in look.refused:
             tally.quarantine(item.path, InputError.__name__, item.reason)
-        return tally
 
-    def _settle(self, look: _Look) -> None:
+    def _settle(self, look: Survey) -> None:
         """Record what needs no parsing: copies, renames, deletions, refusals, and new time stamps."""
         plan, known = look.plan, look.known
         pending = {source.content_hash for source in plan.parse}
-        row_of = partial(FileRow.of, checked_ns=look.checked_ns, fingerprint=self._fingerprint)
-        rows = [row_of(one, document_id=one.document_id) for one in plan.incoming if one.content_hash not in pending]
+        row_of = partial(FileRow.of, checked_ns=look.checked_ns)
+        made = self._shop.pipeline
+        rows = [
+            row_of(one, fingerprint=made, document_id=one.document_id)
+            for one in plan.incoming
+            if one.content_hash not in pending
+        ]
         # A renamed file that must be parsed anew stays searchable in its old version meanwhile.
         rows += [
-            row_of(to, document_id=known[old].document_id) for old, to in plan.renamed if to.content_hash in pending
+            row_of(to, fingerprint=made, document_id=known[old].document_id)
+            for old, to in plan.renamed
+            if to.content_hash in pending
         ]
         for source in (*plan.unchanged, *plan.quarantined):
             row = known[source.path]
             if needs_reading(source, row):
-                rows.append(row_of(source, document_id=row.document_id, error=row.error, reason=row.reason))
+                seen = row_of(source, fingerprint=row.fingerprint, document_id=row.document_id)
+                rows.append(replace(seen, error=row.error, reason=row.reason))
         for item in look.refused:
             before = known.get(item.path)
             if before is None or before.reason != item.reason:
                 good = before.document_id if before else None
-                unread = FileRow(item.path, None, 0, 0, look.checked_ns, self._fingerprint, good)
+                unread = FileRow(item.path, None, 0, 0, look.checked_ns, made, good)
                 rows.append(replace(unread, error=InputError.__name__, reason=item.reason))
         self._manifest.settle(rows, [*plan.deleted, *(old for old, _ in plan.renamed)])
         self._reconcile()

@@ -98,6 +98,10 @@ class Manifest:
         rows = self._db.execute("SELECT path FROM files WHERE document_id = ? ORDER BY path", (document_id,))
         return tuple(Path(os.fsdecode(path)) for (path,) in rows)
 
+    def content_hashes(self) -> set[str]:
+        """Return the content hashes of all files that could be read."""
+        return {found for (found,) in self._db.execute("SELECT content_hash FROM files") if found is not None}
+
     def document_of(self, path: Path) -> str | None:
         """Return the document that a search finds under a path, or None."""
         row = self._db.execute("SELECT document_id FROM files WHERE path = ?", (os.fsencode(path),)).fetchone()
@@ -113,14 +117,18 @@ class Manifest:
 
     def summary(self) -> Summary:
         """Count files, documents, chunks and figures."""
-        files = Counter(bool(error) for (error,) in self._db.execute("SELECT error FROM files"))
+        errors = Counter(error for (error,) in self._db.execute("SELECT error FROM files"))
+        (copies,) = self._db.execute(
+            "SELECT count(*) - count(DISTINCT document_id) FROM files WHERE error = '' AND document_id IS NOT NULL"
+        ).fetchone()
         versions = self.versions("ready", "moved")
         figures = sum(len(version.figures) for version in versions)
         points = sum(len(version.point_ids) for version in versions)
         last = self._db.execute("SELECT started, seconds, report FROM runs ORDER BY id DESC LIMIT 1").fetchone()
         return Summary(
-            indexed=files[False],
-            quarantined=files[True],
+            indexed=errors.pop("", 0),
+            quarantined=dict(errors.most_common()),
+            duplicates=copies,
             documents=len(versions),
             chunks=points - figures,
             figures=figures,

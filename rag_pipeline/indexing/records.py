@@ -5,17 +5,51 @@ This module knows nothing of how they are stored, compared or carried out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from rag_pipeline.types import SourceFile
 
-__all__ = ["FileRow", "Run", "Summary", "Version", "VersionState"]
+__all__ = ["FileRow", "MadeBy", "Run", "Summary", "Version", "VersionState"]
 
 VersionState = Literal["writing", "ready", "moved", "removing"]
 """``moved`` is ready, but its points do not yet show its present paths."""
+
+
+@dataclass(frozen=True, slots=True)
+class MadeBy:
+    """What an outcome depends on besides the bytes of the file; its text is the ``fingerprint`` of rows and versions.
+
+    ``pipeline`` names the versions of parser and chunker; ``lacking`` the programs that were not there and would have
+    read more; ``name`` is the file's name in words, where the text was taken from it.
+
+    >>> str(MadeBy("parser 1")), str(MadeBy("parser 1", ("tesseract",)))
+    ('parser 1', '["parser 1", ["tesseract"], ""]')
+    """
+
+    pipeline: str
+    lacking: tuple[str, ...] = ()
+    name: str = ""
+
+    def __str__(self) -> str:
+        if not self.lacking and not self.name:
+            return self.pipeline
+        return json.dumps([self.pipeline, list(self.lacking), self.name])
+
+    @classmethod
+    def parse(cls, fingerprint: str) -> MadeBy:
+        """Read what ``str`` wrote."""
+        if not fingerprint.startswith("["):
+            return cls(fingerprint)
+        pipeline, lacking, name = json.loads(fingerprint)
+        return cls(pipeline, tuple(lacking), name)
+
+    def holds(self, pipeline: str, available: Callable[[str], object]) -> bool:
+        """Tell whether the same file, under the same name, would give the same outcome again."""
+        return self.pipeline == pipeline and not any(map(available, self.lacking))
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +57,7 @@ class FileRow:
     """One file as it was last looked at.
 
     ``document_id`` is what a search finds under this path: the document of ``content_hash``, or, in quarantine
-    (``error`` is not empty), the last good version or None. ``fingerprint`` is that of the parser and chunker that
+    (``error`` is not empty), the last good version or None. ``fingerprint`` is the text of the :class:`MadeBy` that
     gave this outcome. ``content_hash`` is None where the file could not be read. Times are in ns since 1970.
     """
 
@@ -57,7 +91,8 @@ class FileRow:
 class Version:
     """A document as one parser and chunker saw it, and what the engine holds of it.
 
-    ``figures`` names the picture file of each figure point; ``paths`` are those that the points show, sorted.
+    ``fingerprint`` is the text of a :class:`MadeBy`; ``figures`` names the picture file of each figure point;
+    ``paths`` are those that the points show, sorted.
     """
 
     document_id: str
@@ -82,10 +117,11 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The whole index in numbers."""
+    """The whole index in numbers. ``quarantined`` counts files by the kind of error."""
 
     indexed: int
-    quarantined: int
+    quarantined: Mapping[str, int]
+    duplicates: int
     documents: int
     chunks: int
     figures: int

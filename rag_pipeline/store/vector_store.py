@@ -74,6 +74,7 @@ class RagVectorStore(BasePydanticVectorStore):
             points.append(Point(node.node_id, vectors, {"text": node.get_content(MetadataMode.NONE)} | payload))
         self._store.upsert(points)
         self._store.flush()
+        self._store.optimize()
         return [point.id for point in points]
 
     def delete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:

@@ -1,27 +1,31 @@
 """A small folder, and honest parts to ingest it: a parser, a chunker, and an ingestor over the real engine.
 
-A file is paragraphs. ``!word`` alone is a figure that shows the word; a file that starts with BROKEN cannot be parsed.
+A file is paragraphs. ``!word`` alone is a figure that shows the word, ``@name content`` an attachment, ``%NAME`` the
+file's own name. A file that starts with BROKEN cannot be parsed; one that starts with OLD needs the program "soffice".
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
+
 from rag_pipeline.documents.discover import discover
-from rag_pipeline.errors import InputError
-from rag_pipeline.indexing.ingest import Ingestor, IngestReport
+from rag_pipeline.documents.figures import readable_name
+from rag_pipeline.errors import InputError, MissingProgramError, UnavailableError
+from rag_pipeline.indexing.ingest import Ingestor, IngestReport, Progress
 from rag_pipeline.indexing.manifest import Manifest
 from rag_pipeline.protocols import Store
 from rag_pipeline.store.edge import EdgeStore
 from rag_pipeline.store.payload import exported
 from rag_pipeline.store.schema import CollectionSchema, Fingerprint
-from rag_pipeline.types import Chunk, Document, Element, Figure, SourceFile
+from rag_pipeline.types import Attachment, Chunk, Document, Element, Figure, SourceFile
 from tests.fakes import HashEncoder, WordImageEncoder
 
 SCHEMA = replace(CollectionSchema.of(dense_dim=64, sparse_idf=False, image_dim=64), indexes={})
@@ -33,6 +37,9 @@ class ParagraphParser:
 
     def __init__(self) -> None:
         self.parsed: list[str] = []
+        self.running: tuple[Path, ...] = ()
+        self.stopped = False
+        self.programs: Collection[str] = ()
 
     def __enter__(self) -> ParagraphParser:
         return self
@@ -42,16 +49,29 @@ class ParagraphParser:
     ) -> None:
         return None
 
-    def parse_all(self, sources: Iterable[SourceFile]) -> Iterator[tuple[SourceFile, Document | InputError]]:
+    def parse_all(
+        self, sources: Iterable[SourceFile]
+    ) -> Iterator[tuple[SourceFile, Document | InputError | UnavailableError]]:
         for source in sources:
             self.parsed.append(source.path.name)
+            self.running = (source.path,)
             yield source, self._parse(source)
+        self.running = ()
+
+    def stop(self) -> None:
+        self.stopped = True
 
     def _parse(self, source: SourceFile) -> Document | InputError:
-        text = source.path.read_text()
+        text = source.location.read_text()
         if text.startswith("BROKEN"):
             return InputError("the file is broken; repair it")
+        if text.startswith("OLD") and "soffice" not in self.programs:
+            return MissingProgramError("the file is old; install soffice", "soffice")
+        named = "%NAME" in text
+        text = text.replace("%NAME", readable_name(source.path))
         paragraphs = [paragraph.strip() for paragraph in text.split("\n\n") if paragraph.strip()]
+        attached = [one[1:].partition(" ") for one in paragraphs if one.startswith("@")]
+        paragraphs = [one for one in paragraphs if not one.startswith("@")]
         return Document(
             source,
             elements=tuple(Element(one, "NarrativeText") for one in paragraphs if not one.startswith("!")),
@@ -64,6 +84,8 @@ class ParagraphParser:
             media_type="text/plain",
             title=paragraphs[0] if paragraphs else "",
             notes=("a note",) if "NOTE" in text else (),
+            attachments=tuple(Attachment(name, content.encode()) for name, _, content in attached),
+            named=named,
         )
 
 
@@ -88,7 +110,13 @@ class Bench:
     parser: ParagraphParser
 
     def ingest(
-        self, *roots: Path, fingerprint: str = "parser 1", batch: int = 4, dry_run: bool = False
+        self,
+        *roots: Path,
+        fingerprint: str = "parser 1",
+        batch: int = 4,
+        attachments: bool = False,
+        on_progress: Callable[[Progress], None] = lambda progress: None,
+        **options: bool,
     ) -> IngestReport:
         """Run once over ``roots``."""
         return Ingestor(
@@ -96,12 +124,16 @@ class Bench:
             manifest=self.manifest,
             encoder=self.encoder,
             image_encoder=WordImageEncoder(),
-            figures_dir=self.index / "figures",
+            index=self.index,
             parse_pool=lambda: self.parser,
             chunk=chunk_paragraphs,
-            pipeline_fingerprint=fingerprint,
+            pipeline=fingerprint,
+            attachments=attachments,
             batch=batch,
-        ).run(roots, discover=partial(discover, exclude=("*.skip",)), dry_run=dry_run)
+            flush_s=0,
+            available=lambda name: name in self.parser.programs,
+            retry=Retrying(retry=retry_if_exception_type(UnavailableError), stop=stop_after_attempt(3), reraise=True),
+        ).run(roots, discover=partial(discover, exclude=("*.skip",)), on_progress=on_progress, **options)
 
     def export(self) -> list[dict[str, object]]:
         """Every point, with vectors."""

@@ -1,6 +1,7 @@
 import os
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,13 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rag_pipeline.documents.discover import discover
-from rag_pipeline.errors import InputError
-from rag_pipeline.indexing.ingest import Ingestor, IngestReport, Progress, Quarantined
+from rag_pipeline.errors import InputError, UnavailableError
+from rag_pipeline.indexing.ingest import Change, IngestReport, Progress, Quarantined
 from rag_pipeline.indexing.manifest import Manifest
 from rag_pipeline.types import Document, Point, SourceFile
 from tests.fakes import HashEncoder, MemoryStore
-from tests.indexing.library import Bench, ParagraphParser, chunk_paragraphs, open_bench, write
+from tests.indexing.library import Bench, ParagraphParser, open_bench, write
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_a_folder_becomes_points(bench: Bench, docs: Path) -> None:
     write(docs, a="one\n\ntwo", b="three\n\n!cat")
     report = bench.ingest(docs)
     assert dict(report.files) == {
-        "added": 2, "changed": 0, "unchanged": 0, "renamed": 0, "deleted": 0, "quarantined": 0
+        "added": 2, "changed": 0, "unchanged": 0, "renamed": 0, "deleted": 0, "duplicate": 0, "quarantined": 0
     }  # fmt: skip
     assert (report.chunks, report.figures) == (3, 1)
     assert bench.texts() == {"a.txt": ["one", "two"], "b.txt": ["three", "cat"]}
@@ -96,7 +96,7 @@ def test_copies_are_one_document_with_several_paths(bench: Bench, docs: Path) ->
     bench.ingest(docs)
     assert bench.encoder.passages_encoded == 1
     write(docs, c="one")
-    assert counts(bench.ingest(docs)) == {"added": 1, "unchanged": 2}
+    assert counts(bench.ingest(docs)) == {"duplicate": 1, "unchanged": 2}
     assert bench.encoder.passages_encoded == 1
     (record,) = bench.store.scroll()
     assert record.payload["paths"] == [str(docs / f"{name}.txt") for name in "abc"]
@@ -203,6 +203,12 @@ def test_a_dry_run_tells_and_does_nothing(bench: Bench, docs: Path) -> None:
     report = bench.ingest(docs, dry_run=True)
     assert counts(report) == {"added": 1, "renamed": 1, "quarantined": 1}
     assert report.dry_run
+    assert report.changes == (
+        Change("quarantined", str(docs / "b.txt")),
+        Change("added", str(docs / "c.txt")),
+        Change("renamed", str(docs / "d.txt"), before=str(docs / "a.txt")),
+    )
+    assert report.to_json()["plan"][1] == {"action": "added", "path": str(docs / "c.txt"), "before": None}
     assert (bench.export(), bench.manifest.files()) == (before, files)
 
 
@@ -265,25 +271,150 @@ def test_a_file_that_changes_while_it_is_read_is_read_again(bench: Bench, docs: 
 
 
 def test_progress_is_told(bench: Bench, docs: Path) -> None:
-    write(docs, a="one", b="BROKEN")
+    write(docs, a="one\n\n!cat", b="BROKEN")
     seen: list[Progress] = []
-    Ingestor(
-        store=bench.store,
-        manifest=bench.manifest,
-        encoder=bench.encoder,
-        image_encoder=None,
-        figures_dir=bench.index / "figures",
-        parse_pool=lambda: bench.parser,
-        chunk=chunk_paragraphs,
-        pipeline_fingerprint="p",
-        batch=1,
-    ).run([docs], discover=discover, on_progress=seen.append)
-    assert seen == [
-        Progress(0, 2, 0, 0, 0, ""),
-        Progress(1, 2, 1, 0, 0, str(docs / "a.txt")),
-        Progress(2, 2, 1, 0, 1, str(docs / "b.txt")),
-        Progress(2, 2, 1, 0, 1, str(docs / "b.txt")),
-    ]
+    bench.ingest(docs, on_progress=seen.append)
+    assert [one for one in seen if one.stage == "reading"] == [Progress("reading", 0, 2), Progress("reading", 1, 2)]
+    first, *_, last = [one for one in seen if one.stage == "indexing"]
+    assert (first.done, first.total, first.chunks, first.seconds_left) == (0, 2, 0, None)
+    assert (last.done, last.total, last.chunks, last.quarantined) == (2, 2, 2, 1)
+    assert last.seconds_left == 0
+    assert last.chunks_per_second > 0
+
+
+def test_quarantined_files_are_tried_again_when_asked(bench: Bench, docs: Path) -> None:
+    write(docs, bad="BROKEN", good="one")
+    bench.ingest(docs)
+    bench.parser.parsed.clear()
+    assert counts(bench.ingest(docs, retry_quarantined=True)) == {"unchanged": 1, "quarantined": 1}
+    assert bench.parser.parsed == ["bad.txt"]
+
+
+def test_a_file_is_read_by_itself_once_the_program_that_it_needs_is_there(bench: Bench, docs: Path) -> None:
+    write(docs, a="OLD words")
+    (item,) = bench.ingest(docs).quarantine
+    assert item == Quarantined(str(docs / "a.txt"), "MissingProgramError", "the file is old; install soffice")
+    assert counts(bench.ingest(docs)) == {"quarantined": 1}
+    bench.parser.programs = ("soffice",)
+    assert counts(bench.ingest(docs)) == {"changed": 1}
+    assert bench.texts() == {"a.txt": ["OLD words"]}
+
+
+def test_text_that_is_a_name_follows_a_rename(bench: Bench, docs: Path) -> None:
+    write(docs, red_pump="%NAME", other="text")
+    bench.ingest(docs)
+    (docs / "red_pump.txt").rename(docs / "blue-valve.txt")
+    assert counts(bench.ingest(docs)) == {"renamed": 1, "unchanged": 1}
+    assert bench.texts() == {"blue-valve.txt": ["blue valve"], "other.txt": ["text"]}
+    encoded = bench.encoder.passages_encoded
+    assert counts(bench.ingest(docs)) == {"unchanged": 2}
+    assert bench.encoder.passages_encoded == encoded
+
+
+def test_attachments_are_documents_where_asked(bench: Bench, docs: Path) -> None:
+    write(docs, mail="hello\n\n@1-a.txt inside\n\n@2-b.txt same", copy="same")
+    assert counts(bench.ingest(docs)) == {"added": 2}
+    (docs / "mail.txt").touch()
+    bench.manifest.distrust()
+    assert counts(bench.ingest(docs, attachments=True)) == {"added": 1, "changed": 2, "duplicate": 1}
+    assert bench.texts() == {
+        "mail.txt": ["hello"], "copy.txt": ["same"], "1-a.txt": ["inside"], "2-b.txt": ["same"]
+    }  # fmt: skip
+    paths = {str(line["payload"]["path"]) for line in bench.export()}
+    assert str(docs / "mail.txt" / "1-a.txt") in paths
+    encoded = bench.encoder.passages_encoded
+    assert counts(bench.ingest(docs, attachments=True)) == {"unchanged": 4}
+    (docs / "mail.txt").rename(docs / "moved.txt")
+    assert counts(bench.ingest(docs, attachments=True)) == {"renamed": 3, "unchanged": 1}
+    assert bench.encoder.passages_encoded == encoded
+    write(docs, moved="hello\n\n@1-a.txt other")
+    assert counts(bench.ingest(docs, attachments=True)) == {"changed": 2, "deleted": 1, "unchanged": 1}
+    assert bench.texts() == {"moved.txt": ["hello"], "copy.txt": ["same"], "1-a.txt": ["other"]}
+    assert len(list((bench.index / "attachments").iterdir())) == 1, "of the mail as it now is"
+    assert counts(bench.ingest(docs)) == {"unchanged": 2, "deleted": 1}
+    assert list((bench.index / "attachments").iterdir()) == []
+
+
+def test_attachments_of_attachments_and_those_of_a_mail_that_breaks(bench: Bench, docs: Path) -> None:
+    write(docs, mail="hello\n\n@1-inner.txt deep")
+    inner = docs / "mail.txt" / "1-inner.txt"
+    assert counts(bench.ingest(docs, attachments=True)) == {"added": 2}
+    write(docs, mail="BROKEN")
+    assert counts(bench.ingest(docs, attachments=True)) == {"quarantined": 1}
+    assert bench.texts() == {"mail.txt": ["hello"], "1-inner.txt": ["deep"]}, "the last good version, whole"
+    assert bench.manifest.files()[inner].error == ""
+    (docs / "mail.txt").unlink()
+    assert counts(bench.ingest(docs, attachments=True)) == {"deleted": 2}
+    assert bench.texts() == {}
+
+
+class UnsteadyStore(MemoryStore):
+    """Fails a number of times for a reason that passes."""
+
+    def __init__(self, failures: int) -> None:
+        super().__init__()
+        self.failures = failures
+
+    def upsert(self, points: Sequence[Point]) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise UnavailableError("the engine is busy; run again")
+        super().upsert(points)
+
+
+def test_what_may_pass_is_tried_again_and_what_lasts_is_raised(bench: Bench, docs: Path) -> None:
+    write(docs, a="one")
+    bench.store = UnsteadyStore(failures=2)
+    assert counts(bench.ingest(docs)) == {"added": 1}
+    write(docs, b="two")
+    bench.store.failures = 3
+    with pytest.raises(UnavailableError, match="busy"):
+        bench.ingest(docs)
+    assert counts(bench.ingest(docs)) == {"added": 1, "unchanged": 1}
+    assert bench.texts() == {"a.txt": ["one"], "b.txt": ["two"]}
+
+
+class AbsentParser(ParagraphParser):
+    """The drive is away for a moment."""
+
+    def parse_all(self, sources: Iterable[SourceFile]) -> Iterator[tuple[SourceFile, Document | UnavailableError]]:
+        for source in sources:
+            yield source, UnavailableError("the drive does not answer; run again")
+
+
+def test_a_file_that_could_not_be_read_for_a_passing_reason_is_tried_by_the_next_run(bench: Bench, docs: Path) -> None:
+    write(docs, a="one")
+    quiet, bench.parser = bench.parser, AbsentParser()
+    (item,) = bench.ingest(docs).quarantine
+    assert item.error == "UnavailableError"
+    bench.parser = quiet
+    assert counts(bench.ingest(docs)) == {"changed": 1}
+
+
+class WaitingParser(ParagraphParser):
+    """Parses once it has been seen running."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = threading.Event()
+
+    def _parse(self, source: SourceFile) -> Document | InputError:
+        assert self.seen.wait(10)
+        return super()._parse(source)
+
+
+def test_progress_shows_what_is_running_while_nothing_is_done(bench: Bench, docs: Path) -> None:
+    write(docs, a="one")
+    bench.parser = parser = WaitingParser()
+    running: list[str] = []
+
+    def look(progress: Progress) -> None:
+        running.extend(progress.running)
+        if progress.running:
+            parser.seen.set()
+
+    bench.ingest(docs, on_progress=look)
+    assert set(running) == {str(docs / "a.txt")}
 
 
 @dataclass(frozen=True)

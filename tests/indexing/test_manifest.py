@@ -129,7 +129,13 @@ def test_the_summary_counts_what_is_searchable(manifest: Manifest) -> None:
     manifest.end_run(number, 1.5, {"chunks": 3})
     # Three documents of two points each, one of which is a figure.
     assert manifest.summary() == Summary(
-        indexed=4, quarantined=1, documents=3, chunks=3, figures=3, last_run=Run(100.0, 1.5, {"chunks": 3})
+        indexed=4,
+        quarantined={"InputError": 1},
+        duplicates=1,
+        documents=3,
+        chunks=3,
+        figures=3,
+        last_run=Run(100.0, 1.5, {"chunks": 3}),
     )
     assert manifest.languages() == ("de", "en")
 

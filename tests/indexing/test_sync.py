@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from rag_pipeline.documents.discover import Found
-from rag_pipeline.indexing.records import FileRow
+from rag_pipeline.indexing.records import FileRow, MadeBy
 from rag_pipeline.indexing.sync import Plan, make_plan, needs_reading
 from rag_pipeline.types import SourceFile
 
@@ -29,17 +29,28 @@ def plan(
     known: Collection[FileRow],
     *,
     ready: Collection[str] | None = None,
+    available: Collection[str] = (),
+    retry_quarantined: bool = False,
     roots: Collection[Path] = (ROOT,),
     kept: Collection[Path] = (),
     fingerprint: str = "p1",
 ) -> Plan:
-    held = {r.document_id for r in known if r.document_id} if ready is None else ready
-    return make_plan(found, {r.path: r for r in known}, held, fingerprint=fingerprint, complete_roots=roots, kept=kept)
+    held = {r.document_id: MadeBy.parse(r.fingerprint) for r in known if r.document_id}
+    return make_plan(
+        found,
+        {r.path: r for r in known},
+        held if ready is None else {document: MadeBy("p1") for document in ready},
+        pipeline=fingerprint,
+        available=lambda name: name in available,
+        complete_roots=roots,
+        kept=kept,
+        retry_quarantined=retry_quarantined,
+    )
 
 
 def test_an_empty_index_parses_each_content_once() -> None:
     b, a, copy = source("b", "B"), source("a", "A"), source("copy", "B")
-    assert plan([copy, b, a], []) == Plan(added=(a, b, copy), parse=(a, b))
+    assert plan([copy, b, a], []) == Plan(added=(a, b), duplicate=(copy,), parse=(a, b))
 
 
 def test_the_same_again_is_nothing_to_do() -> None:
@@ -62,15 +73,15 @@ def test_a_rename_is_the_same_content_where_the_old_path_is_gone() -> None:
     assert plan([new], [row("old", "A")]) == Plan(renamed=((ROOT / "old", new),))
 
 
-def test_a_copy_is_added_and_not_parsed() -> None:
+def test_a_copy_is_a_duplicate_and_not_parsed() -> None:
     old, copy = source("old", "A"), source("copy", "A")
-    assert plan([old, copy], [row("old", "A")]) == Plan(added=(copy,), unchanged=(old,))
+    assert plan([old, copy], [row("old", "A")]) == Plan(duplicate=(copy,), unchanged=(old,))
 
 
 def test_renames_pair_off_in_order_and_the_rest_is_added_or_deleted() -> None:
     x, y, z = source("x", "A"), source("y", "A"), source("z", "A")
     known = [row("a", "A"), row("b", "A")]
-    assert plan([x, y, z], known) == Plan(renamed=((ROOT / "a", x), (ROOT / "b", y)), added=(z,))
+    assert plan([x, y, z], known) == Plan(renamed=((ROOT / "a", x), (ROOT / "b", y)), duplicate=(z,))
     assert plan([x], known) == Plan(renamed=((ROOT / "a", x),), deleted=(ROOT / "b",))
 
 
@@ -85,7 +96,7 @@ def test_only_complete_roots_delete() -> None:
 
 def test_a_known_content_at_a_new_path_outside_the_scanned_roots_is_a_copy() -> None:
     new = source("new", "A")
-    assert plan([new], [replace(row("old", "A"), path=Path("/other/old"))]) == Plan(added=(new,))
+    assert plan([new], [replace(row("old", "A"), path=Path("/other/old"))]) == Plan(duplicate=(new,))
 
 
 def test_a_new_parser_makes_every_file_changed() -> None:
@@ -102,6 +113,48 @@ def test_quarantine_lasts_until_content_or_parser_changes() -> None:
     assert plan([bad], known, fingerprint="p2") == Plan(changed=(bad,), parse=(bad,))
     mended = source("bad", "good")
     assert plan([mended], known) == Plan(changed=(mended,), parse=(mended,))
+
+
+def test_quarantine_ends_when_asked_or_when_the_missing_program_is_there() -> None:
+    bad = source("bad", "B")
+    lacking = str(MadeBy("p1", ("soffice",)))
+    known = [row("bad", "B", error="MissingProgramError", fingerprint=lacking)]
+    assert plan([bad], known) == Plan(quarantined=(bad,))
+    again = Plan(changed=(bad,), parse=(bad,))
+    assert plan([bad], known, available=["soffice"]) == again
+    assert plan([bad], known, retry_quarantined=True) == again
+
+
+def test_a_document_that_a_new_program_would_read_better_is_read_again() -> None:
+    a, copy = source("a", "A"), source("copy", "A")
+    known = [row("a", "A", fingerprint=str(MadeBy("p1", ("tesseract",)))), row("copy", "A")]
+    held = replace(known[1], fingerprint=known[0].fingerprint)
+    assert plan([a, copy], [known[0], held]) == Plan(unchanged=(a, copy))
+    assert plan([a, copy], [known[0], held], available=["tesseract"]) == Plan(changed=(a, copy), parse=(a,))
+
+
+def test_text_that_is_a_files_name_follows_the_name() -> None:
+    pump = source("pump.png", "P")
+    known = [row("pump.png", "P", fingerprint=str(MadeBy("p1", name="pump")))]
+    assert plan([pump], known) == Plan(unchanged=(pump,))
+    moved = source("sub/pump.png", "P")
+    assert plan([moved], known) == Plan(renamed=((ROOT / "pump.png", moved),)), "the same name elsewhere"
+    valve = source("valve.png", "P")
+    assert plan([valve], known) == Plan(renamed=((ROOT / "pump.png", valve),), parse=(valve,))
+    assert plan([valve, pump], known) == Plan(unchanged=(pump,), duplicate=(valve,)), "its first path names it"
+    first = source("a_pump.png", "P")
+    assert plan([first, pump], known) == Plan(changed=(pump,), duplicate=(first,), parse=(first,))
+    elsewhere = replace(known[0], path=Path("/a/pump.png"))
+    assert plan([valve], [elsewhere]) == Plan(duplicate=(valve,)), "or the first of all that are known"
+
+
+def test_what_came_out_of_a_mail_that_is_yet_to_be_read_is_not_gone() -> None:
+    mail = source("m.eml", "new")
+    inside = row("m.eml/1-a.txt", "A")
+    assert plan([mail], [row("m.eml", "old"), inside]) == Plan(changed=(mail,), parse=(mail,))
+    assert plan([], [row("m.eml", "old"), inside], kept=[ROOT / "m.eml"]) == Plan()
+    read = source("m.eml", "old")
+    assert plan([read], [row("m.eml", "old"), inside]) == Plan(unchanged=(read,), deleted=(ROOT / "m.eml/1-a.txt",))
 
 
 def test_a_broken_file_under_a_new_name_is_tried_again() -> None:
