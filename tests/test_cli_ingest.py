@@ -55,14 +55,9 @@ def test_a_plan_is_readable(library: Path, tmp_path: Path) -> None:
 
 
 def test_quarantined_files_are_tried_again_when_asked(library: Path, tmp_path: Path) -> None:
-    index = tmp_path / "rag"
-    (library / "big.md").write_text("# big\n\n" + "word " * 500_000)
-    tight = {"RAG_INGEST__MAX_FILE_MB": "1"}
-    assert rag("ingest", library, "--index", index, "--json", **tight).returncode == 3
     (library / "broken.docx").write_bytes(b"PK\x03\x04 not a document")
-    (library / "big.md").unlink()
-    first = document(rag("ingest", library, "--index", index, "--json"))
-    again = document(rag("ingest", library, "--index", index, "--retry-quarantined", "--json"))
+    first = document(rag("ingest", library, "--index", tmp_path / "rag", "--json"))
+    again = document(rag("ingest", library, "--index", tmp_path / "rag", "--retry-quarantined", "--json"))
     assert first["quarantine"] == again["quarantine"]
     assert again["files"]["unchanged"] == 3
 
@@ -98,14 +93,12 @@ def test_a_snapshot_is_the_index_as_one_file(library: Path, tmp_path: Path) -> N
     made = document(rag("snapshot", "create", file, "--index", index, "--json"))
     assert (made["chunks"], made["documents"]) == (3, 3)
     assert_one_line(rag("snapshot", "create", file, "--index", index), 2, str(file), "--overwrite")
-    assert document(rag("snapshot", "verify", file, "--json"))["made_with"] == made["made_with"]
-    document(rag("snapshot", "restore", file, "--index", copy, "--json"))
-    assert_one_line(rag("snapshot", "restore", file, "--index", copy), 2, str(copy))
+    assert document(rag("snapshot", "restore", file, "--index", copy, "--json"))["made_with"] == made["made_with"]
     export = ("export", "--vectors", "--index")
     assert rag(*export, copy).stdout == rag(*export, index).stdout != ""
-    assert document(rag("ingest", library, "--index", copy, "--json"))["files"]["unchanged"] == 3
     damaged = bytearray(file.read_bytes())
     damaged[len(damaged) // 2] ^= 1
     file.write_bytes(damaged)
+    assert_one_line(rag("snapshot", "verify", file), 1, str(file), "damaged")
     assert_one_line(rag("snapshot", "restore", file, "--index", tmp_path / "third"), 1, str(file), "damaged")
     assert not (tmp_path / "third").exists()

@@ -107,13 +107,15 @@ def _visible_box(page: PDFPage) -> tuple[float, float, float, float]:
 
 
 def _elements(layout: LTPage, page: PDFPage, number: int) -> list[RawElement]:
-    """Make elements of a page's layout as Unstructured's ``_process_pdfminer_pages`` does."""
+    """Make elements of a page's layout, and order them, as Unstructured's "fast" strategy does."""
     from unstructured.documents.coordinates import PixelSpace
     from unstructured.nlp.patterns import PARAGRAPH_PATTERN
     from unstructured.partition import pdf as partition
     from unstructured.partition.pdf_image.pdfminer_processing import get_widget_text_from_annots
     from unstructured.partition.pdf_image.pdfminer_utils import get_text_with_deduplication, rect_to_bbox
     from unstructured.partition.utils.config import env_config
+    from unstructured.partition.utils.constants import SORT_MODE_BASIC, SORT_MODE_XY_CUT
+    from unstructured.partition.utils.sorting import sort_page_elements
 
     space = PixelSpace(width=layout.width, height=layout.height)
     threshold = env_config.PDF_CHAR_DUPLICATE_THRESHOLD
@@ -130,7 +132,8 @@ def _elements(layout: LTPage, page: PDFPage, number: int) -> list[RawElement]:
         seen = [annotation for annotation in resolve1(page.annots) or [] if _is_seen(annotation)]
         widgets = get_widget_text_from_annots(seen, layout.height)
         raws.extend(_element(widget["text"], widget["bbox"], space, number) for widget in widgets)
-    return partition._combine_list_elements(raws, space)
+    ordered = sort_page_elements(partition._combine_list_elements(raws, space), SORT_MODE_BASIC)
+    return list(sort_page_elements(ordered, SORT_MODE_XY_CUT))
 
 
 def _element(text: str, box: tuple[float, float, float, float], space: Any, number: int) -> RawElement:

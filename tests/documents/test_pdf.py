@@ -2,12 +2,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pypdf
+import pypdfium2 as pdfium
 import pytest
 from reportlab.lib.pagesizes import A4
 from reportlab.pdfgen.canvas import Canvas
 
 from rag_pipeline.documents.options import ParseOptions
 from rag_pipeline.documents.parse import parse
+from rag_pipeline.documents.partition import NO_DETECTION, prepare
+from rag_pipeline.documents.pdf_text import read_pages
 from rag_pipeline.errors import InputError
 from rag_pipeline.types import Document
 from tests.documents.sources import parsed, picture, source_of
@@ -185,3 +188,16 @@ def test_an_encrypted_pdf_is_refused_unless_it_opens_without_a_password(tmp_path
 def test_a_broken_pdf_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="the PDF is damaged and cannot be opened"):
         parsed(tmp_path / "a.pdf", b"%PDF-1.4\nnothing more")
+
+
+@pytest.mark.parametrize("name", ["manuals/otter-2-user-manual.pdf", "reports/field-trial-2024.pdf"])
+def test_text_classes_and_order_are_those_of_unstructured(name: str) -> None:
+    from unstructured.partition.pdf import partition_pdf
+
+    path = Path(__file__).parents[2] / "examples" / "library" / name
+    prepare()
+    expected = partition_pdf(filename=str(path), strategy="fast", languages=NO_DETECTION)
+    pdf = pdfium.PdfDocument(str(path))
+    found = [raw for page in read_pages(path, pdf) for raw in page.elements]
+    pdf.close()
+    assert [(raw.category, raw.text) for raw in found] == [(raw.category, raw.text) for raw in expected]

@@ -23,7 +23,7 @@ from rag_pipeline.errors import ConfigError, InputError, UnavailableError
 from rag_pipeline.indexing.snapshot import create_snapshot, restore_snapshot, verify_snapshot
 from rag_pipeline.store.lock import IndexLock
 from tests.indexing.library import open_bench, write
-from tests.indexing.test_archive import one_line, refused
+from tests.indexing.test_snapshot_file import one_line, refused
 
 PAGES = {"one": "alpha\n\nbeta\n\n!cat", "two": "gamma\n\n!dog", "three": "same", "four": "same", "bad": "BROKEN"}
 

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from rag_pipeline.errors import InputError, RagError, UnavailableError
-from rag_pipeline.indexing.archive import read_listing, seal, unpack
 from rag_pipeline.indexing.members import data_runs
 from rag_pipeline.indexing.snapshot import restore_snapshot
+from rag_pipeline.indexing.snapshot_file import read_listing, seal, unpack
 
 
 def one_line(caught: pytest.ExceptionInfo[RagError]) -> str:
