@@ -94,7 +94,7 @@ class StageProgress:
 
 
 class IngestProgress(StageProgress):
-    """The bars of one ingestion: files done, chunks written and how fast, what is running, the time left."""
+    """The bar of one ingestion: files done, chunks written and how fast, what is running, the time left."""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -105,7 +105,9 @@ class IngestProgress(StageProgress):
             say("Interrupted. What was finished is kept; run the same command to go on.")
 
     def update(self, state: IngestState) -> None:  # type: ignore[override]
-        """Draw the state of the run."""
+        """Draw the state of the run; a stage that is over makes room for the next."""
+        for stage in [stage for stage in self._tasks if stage != state.stage]:
+            self._bars.remove_task(self._tasks.pop(stage))
         super().update(state.stage, state.done, state.total)
         if state.stage != "indexing":
             return

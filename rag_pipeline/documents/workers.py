@@ -134,7 +134,9 @@ class ParsePool:
     def _end(self, workers: Iterable[_Worker]) -> None:
         for worker in workers:
             worker.kill()
-            self._workers.remove(worker)
+            # A second Ctrl-C ends the block while parse_all, in its thread, is still ending what it was at.
+            with contextlib.suppress(ValueError):
+                self._workers.remove(worker)
 
 
 def _wait(busy: Iterable[_Worker]) -> set[object]:

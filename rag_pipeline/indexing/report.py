@@ -20,6 +20,8 @@ from rag_pipeline.types import SourceFile
 
 __all__ = ["Change", "IngestReport", "Progress", "Quarantined", "Tally"]
 
+_TELLING_SHARE = 0.05
+"""Of the bytes; before that a guess of the time left is none."""
 _OUTCOMES = ("added", "changed", "unchanged", "renamed", "deleted", "duplicate", "quarantined")
 
 
@@ -147,7 +149,8 @@ class Tally:
         """Return how far the indexing is."""
         now = self.clock()
         seconds = now - (self._indexing or now)
-        left = seconds * (self._bytes / self._bytes_done - 1) if self._bytes_done else None
+        share = self._bytes_done / self._bytes if self._bytes else 0.0
+        left = seconds * (1 / share - 1) if share >= _TELLING_SHARE else None
         return Progress(
             "indexing",
             self.done,

@@ -7,7 +7,7 @@ first one raises is raised there. This module knows nothing of documents.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from queue import Empty, Full, Queue
 from types import TracebackType
 from typing import Any, TypeVar
@@ -64,6 +64,10 @@ class Stages:
             return
         except BaseException as exc:  # the thread that takes raises it
             self._fail(queue, exc)
+        finally:
+            # Here and now, not when its last reference goes: what a generator cleans up is still there.
+            if isinstance(items, Generator):
+                items.close()
 
     def _fail(self, queue: Queue[Any], error: BaseException) -> None:
         try:

@@ -92,3 +92,19 @@ def test_who_waits_is_told_so() -> None:
     with Stages(1) as stages:
         assert list(stages.ahead(late(), while_waiting=waiting)) == [1]
     assert waits == [True]
+
+
+def test_a_generator_is_closed_before_the_stages_have_ended() -> None:
+    closed: list[str] = []
+
+    def endless() -> Iterator[int]:
+        try:
+            while True:
+                yield 1
+        finally:
+            closed.append(threading.current_thread().name)
+
+    with Stages(1) as stages:
+        next(stages.ahead(endless()))
+    assert len(closed) == 1
+    assert closed != [threading.current_thread().name]
