@@ -24,7 +24,7 @@ MAX_TOKENS = 256
 
 
 def own_peak_mb() -> float:
-    """The most memory that this process has had; ``ru_maxrss`` would count the tests' process, which it was forked off."""
+    """The most memory that this process has had; ``ru_maxrss`` would count the process that it was forked off."""
     (peak,) = re.findall(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
     return int(peak) / 1024
 

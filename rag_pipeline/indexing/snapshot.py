@@ -23,9 +23,9 @@ from filelock import FileLock, Timeout
 
 from rag_pipeline import __version__
 from rag_pipeline.errors import ConfigError, InputError, UnavailableError
-from rag_pipeline.indexing.snapshot_file import check_seal, read_listing, unpack, write_archive
 from rag_pipeline.indexing.manifest import Manifest
 from rag_pipeline.indexing.members import Listing, Member, Tick, measure
+from rag_pipeline.indexing.snapshot_file import check_seal, read_listing, unpack, write_archive
 from rag_pipeline.store.edge import EdgeStore
 from rag_pipeline.store.edge_folder import require_space
 from rag_pipeline.store.lock import IndexLock
