@@ -48,7 +48,7 @@ def converted(path: Path, suffix: str) -> Iterator[Path]:
     if program is None:
         old = path.suffix.lower()
         raise MissingProgramError(
-            f"{old} files are read by LibreOffice, which is not here: install it, or save as {suffix}", "soffice"
+            f"{old} files are read by LibreOffice, which is not here; install it, or save as {suffix}", "soffice"
         )
     with tempfile.TemporaryDirectory(prefix="rag-office-") as name:
         folder = Path(name)
