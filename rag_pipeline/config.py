@@ -114,7 +114,7 @@ class IngestSettings(_Section):
     )
     ocr: Literal["auto", "off"] = Field(default="auto", description="auto: read scanned pages where Tesseract is")
     attachments: bool = Field(default=False, description="index what is attached to mails, as documents of their own")
-    queue: int = Field(default=4, ge=1, description="documents or batches that wait between two stages")
+    queue: int = Field(default=2, ge=1, description="documents or batches that wait between two stages")
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
 

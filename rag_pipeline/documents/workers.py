@@ -117,6 +117,7 @@ class ParsePool:
                         self._end([worker])
                     if outcome is not None:
                         yield source, outcome
+                        outcome = None  # it may be large, and the next one may be long in coming
         finally:
             self._end([worker for worker in self._workers if worker.source is not None])
 

@@ -65,7 +65,7 @@ class Ingestor:
         pipeline: str,
         attachments: bool = False,
         batch: int = _BATCH,
-        queue: int = 4,
+        queue: int = 2,
         flush_s: float = 5.0,
         available: Callable[[str], object] = shutil.which,
         retry: Retrying | None = None,

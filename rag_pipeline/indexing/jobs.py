@@ -39,6 +39,10 @@ class Job:
     def __post_init__(self) -> None:
         self.left = len(self.chunks)
 
+    def release(self) -> None:
+        """Let go of what was written: a job waits for its commit with its version only."""
+        self.chunks, self.pictures = (), {}
+
 
 @dataclass(frozen=True, slots=True)
 class Failed:
@@ -74,6 +78,7 @@ class BatchEncoder:
                 yield item
                 continue
             queue.extend((item, chunk) for chunk in item.chunks)
+            del item
             while len(queue) >= self._batch:
                 yield self._shares([queue.popleft() for _ in range(self._batch)])
         if queue:

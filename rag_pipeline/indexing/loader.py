@@ -135,7 +135,10 @@ class Loader:
             try:
                 if not isinstance(outcome, Document):
                     raise outcome
-                yield self._job(source, outcome)
+                job = self._job(source, outcome)
+                del outcome  # it may be large, and the next one may be long in coming
+                yield job
+                del job
             except (InputError, UnavailableError) as exc:
                 yield Failed(source, exc)
 
@@ -173,6 +176,7 @@ class Loader:
         for share in shares:
             share.job.left -= share.chunks
             if share.job.left == 0:
+                share.job.release()
                 self._written.append(share.job)
             self._tally.written += len(share.points)
             self._unflushed += len(share.points)
@@ -235,7 +239,7 @@ class Loader:
                 self.unpacked |= bool(job.attachments) or any(copy.path in self._mails for copy in copies)
                 self._tally.finish(job.source)
                 self._tally.figures += len(job.version.figures)
-                self._tally.chunks += len(job.chunks) - len(job.version.figures)
+                self._tally.chunks += len(job.version.point_ids) - len(job.version.figures)
                 self._tally.note(job.source.path, job.notes)
         self._shop.patiently(self._shop.reconcile)
 

@@ -59,6 +59,7 @@ class Stages:
         try:
             for item in items:
                 self._put(queue, item)
+                del item  # it may be large, and the next one may be long in coming
             self._put(queue, _END)
         except _StoppedError:
             return
@@ -98,6 +99,7 @@ class Stages:
             if isinstance(item, _Failure):
                 raise item.error
             yield item
+            del item
 
     def __enter__(self) -> Stages:
         return self
