@@ -7,6 +7,7 @@ Results go to stdout (with ``--json`` one JSON document), logs, progress and err
 from __future__ import annotations
 
 import atexit
+import ctypes
 import gc
 import json
 import sys
@@ -44,6 +45,7 @@ def main() -> None:
     # and again and once more at exit, takes 0.7 s of a search that takes 2.
     gc.set_threshold(100_000, 50, 50)
     atexit.register(gc.freeze)
+    _return_memory()
     try:
         code = app(standalone_mode=False)
     except RagError as exc:
@@ -54,6 +56,19 @@ def main() -> None:
         sys.stderr.close()  # the reader went away, as `rag export | head` does
         code = 0
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _return_memory() -> None:
+    """Have glibc keep less of what is freed.
+
+    By itself it keeps a heap for every thread, and ever larger blocks in them: an ingestion over broken and enormous
+    files then peaked at 660 MB and not at 560, and was no faster. It is the process's setting, so that a library must
+    not touch it, and a program may.
+    """
+    most_arenas, mapped_from = -8, -3  # M_ARENA_MAX, M_MMAP_THRESHOLD of malloc.h
+    if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
+        mallopt(most_arenas, 2)
+        mallopt(mapped_from, 2**20)
 
 
 def _fail(message: str, code: int) -> NoReturn:

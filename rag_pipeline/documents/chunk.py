@@ -61,7 +61,7 @@ def chunk_document(
     """
     text = document_text(document)
     empty = count_tokens([""])[0]
-    pieces = _elements_as_pieces(document)
+    pieces = _elements_as_pieces(document, count_tokens, empty)
     paths = itertools.chain.from_iterable((piece.path, _below_header(piece, text)) for piece in pieces)
     headings = _Headings(count_tokens, min(heading_tokens, max_tokens // 2), empty, paths)
     pieces = _split_long(pieces, document, text, count_tokens, empty, max_tokens - empty - headings.most)
@@ -96,12 +96,13 @@ class _Headings:
         return self._tokens[kept] + 1 if kept else 0
 
 
-def _elements_as_pieces(document: Document) -> list[_Piece]:
+def _elements_as_pieces(document: Document, count_tokens: CountTokens, empty: int) -> list[_Piece]:
     pieces = []
+    counts = count_tokens([element.text for element in document.elements]) if document.elements else []
     title = (document.title,) if document.title.strip() else ()
     stack: list[tuple[int, str]] = []
     start = 0
-    for index, element in enumerate(document.elements):
+    for index, (element, count) in enumerate(zip(document.elements, counts, strict=True)):
         if element.depth is not None:
             while stack and stack[-1][0] >= element.depth:
                 stack.pop()
@@ -109,7 +110,8 @@ def _elements_as_pieces(document: Document) -> list[_Piece]:
         path = tuple(heading for _, heading in stack)
         if title and (not path or path[0].casefold() != title[0].casefold()):
             path = title + path
-        pieces.append(_Piece(start, start + len(element.text), index, path, element.depth is not None))
+        heading = element.depth is not None
+        pieces.append(_Piece(start, start + len(element.text), index, path, heading, count - empty))
         start += len(element.text) + len(_BETWEEN)
     return pieces
 
@@ -117,13 +119,13 @@ def _elements_as_pieces(document: Document) -> list[_Piece]:
 def _split_long(
     pieces: list[_Piece], document: Document, text: str, count_tokens: CountTokens, empty: int, limit: int
 ) -> list[_Piece]:
-    """Count all pieces, then split those over the limit, ever finer, until each fits behind its own headings."""
+    """Split pieces over the limit, ever finer, until each fits behind its own headings."""
     splitters: list[Callable[[_Piece], list[_Piece]]] = [
         lambda piece: _split_rows(piece, text) if document.elements[piece.element].category in _IN_LINES else [piece],
         lambda piece: _split(piece, text, _SENTENCES),
         lambda piece: _split(piece, text, _WORDS),
     ]
-    done = _counted(pieces, text, count_tokens, empty)
+    done = pieces
     limits = _limits(done, limit)
     for split in itertools.chain(splitters, itertools.repeat(_halves)):
         finer = {

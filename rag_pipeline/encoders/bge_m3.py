@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from rag_pipeline.encoders.checkpoint import load_model, load_tokenizer, resolve_device, run_batches
+from rag_pipeline.encoders.checkpoint import count_tokens, load_model, load_tokenizer, resolve_device, run_batches
 from rag_pipeline.errors import InputError, UnavailableError
 from rag_pipeline.types import SparseVector, TextVectors
 
@@ -79,7 +79,7 @@ class BgeM3Encoder:
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Return the tokens of each text, ``<s>`` and ``</s>`` included."""
-        return [len(ids) for ids in self._ids(texts)]
+        return count_tokens(self._tokenizer, texts)
 
     def encode_passages(
         self, texts: Sequence[str], languages: Sequence[str] | None = None, *, truncate: bool = False

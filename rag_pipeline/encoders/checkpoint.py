@@ -24,9 +24,12 @@ if TYPE_CHECKING:
 
     Model = TypeVar("Model", bound=PreTrainedModel)
 
-__all__ = ["load_model", "load_tokenizer", "resolve_device", "run_batches", "token_batches"]
+__all__ = ["count_tokens", "load_model", "load_tokenizer", "resolve_device", "run_batches", "token_batches"]
 
 logger = logging.getLogger(__name__)
+
+_COUNTED_AT_ONCE = 1024
+"""Texts: a tokenizer returns a kilobyte for each, and a document may have hundreds of thousands of short lines."""
 
 
 def resolve_device(name: str) -> torch.device:
@@ -128,6 +131,15 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
+
+
+def count_tokens(tokenizer: Tokenizer, texts: Sequence[str]) -> list[int]:
+    """Return the tokens of each text, special tokens included."""
+    return [
+        len(encoding)
+        for start in range(0, len(texts), _COUNTED_AT_ONCE)
+        for encoding in tokenizer.encode_batch_fast(list(texts[start : start + _COUNTED_AT_ONCE]))
+    ]
 
 
 def token_batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:

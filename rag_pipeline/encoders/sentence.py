@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rag_pipeline.encoders.checkpoint import load_tokenizer, resolve_device
+from rag_pipeline.encoders.checkpoint import count_tokens, load_tokenizer, resolve_device
 from rag_pipeline.encoders.weights import Weights
 from rag_pipeline.errors import InputError, UnavailableError
 from rag_pipeline.types import FloatMatrix
@@ -62,7 +62,7 @@ class SentenceEncoder:
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text, special tokens included and prompts not."""
-        return [len(encoding) for encoding in self._tokenizer.encode_batch_fast(list(texts))]
+        return count_tokens(self._tokenizer, texts)
 
     def encode_passages(self, texts: Sequence[str], *, truncate: bool = False) -> FloatMatrix:
         """Encode texts to be found, (n, dim) float32 unit rows; ``truncate`` cuts the end of a text that is too long.
