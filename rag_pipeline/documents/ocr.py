@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from unstructured.documents.elements import Element as RawElement
 
-__all__ = ["has_tesseract", "read_picture", "read_scans"]
+__all__ = ["has_tesseract", "listed", "read_picture", "read_scans"]
 
 _DPI = 300
 _MOST_PIXELS = 20_000_000
@@ -84,7 +84,7 @@ def read_scans(pdf: Any, pages: Sequence[int], options: ParseOptions) -> Parts:
         if none:
             raise InputError(f"{none}they are blank; export the document anew")
         return parts
-    some = f"no text on page {_listed(scans)}: "
+    some = f"no text on page {listed(scans)}: "
     if options.ocr == "off":
         remedy = "they are pictures, and OCR is off; set ingest.ocr: auto"
         if none:
@@ -106,9 +106,9 @@ def read_scans(pdf: Any, pages: Sequence[int], options: ParseOptions) -> Parts:
                 unread.append(number)
         read = [number for number in scans if number not in unread]
         if read:
-            parts.notes.append(f"page {_listed(read)} read by OCR")
+            parts.notes.append(f"page {listed(read)} read by OCR")
         if unread:
-            parts.notes.append(f"no text on page {_listed(unread)}: OCR finds none in what is shown there")
+            parts.notes.append(f"no text on page {listed(unread)}: OCR finds none in what is shown there")
     return parts
 
 
@@ -127,7 +127,8 @@ def read_picture(image: Image, page: int = 1) -> Parts:
     return gather(_elements(reading, page), lambda _: None)
 
 
-def _listed(pages: Sequence[int]) -> str:
+def listed(pages: Sequence[int]) -> str:
+    """Write page numbers for a person, the first twenty of them."""
     first = ", ".join(map(str, pages[:20]))
     return first if len(pages) <= 20 else f"{first} and {len(pages) - 20} more"
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rag_pipeline.documents.ocr import read_scans
+from rag_pipeline.documents.ocr import listed, read_scans
 from rag_pipeline.documents.options import DEFAULTS, ParseOptions, check_pages
 from rag_pipeline.documents.partition import Parts, Picture, clean, gather, looks_like_heading
 from rag_pipeline.documents.pdf_tables import with_tables
@@ -97,7 +97,12 @@ def _read(path: Path, pdf: Any, options: ParseOptions) -> Parts:
     parts.hidden = sum(page.hidden for page in pages)
     raws = (raw for page in pages for raw in page.elements)
     elements = [_unbroken(element) for element in gather(raws, lambda _: None).elements]
-    elements = _with_missed_pages(elements, pdf, careful)
+    elements, unfiltered = _with_missed_pages(elements, pdf, careful)
+    if unfiltered:
+        parts.notes.append(
+            f"page {listed(unfiltered)} could be read as plain text only: what is invisible there was not left out, "
+            "and headings are not told; export the PDF anew"
+        )
     elements = with_tables(_without_furniture(elements, len(pdf)), pdf, careful)
     elements = _with_headings(elements, pdf)
     empty = sorted(set(range(1, len(pdf) + 1)) - {element.page for element in elements})
@@ -119,18 +124,23 @@ def _unbroken(element: Element) -> Element:
     return replace(element, text=_BROKEN_WORD.sub("", element.text))
 
 
-def _with_missed_pages(elements: list[Element], pdf: Any, careful: set[int]) -> list[Element]:
-    """Add pdfium's text of the pages of which pdfminer returned nothing, unless all their text was hidden."""
+def _with_missed_pages(elements: list[Element], pdf: Any, careful: set[int]) -> tuple[list[Element], list[int]]:
+    """Add pdfium's text of the pages of which pdfminer returned nothing, unless all their text was hidden.
+
+    Returns:
+        All elements, and the numbers of those pages: nothing has looked what of their text is seen.
+    """
     by_page: dict[int, list[Element]] = defaultdict(list)
     for element in elements:
         by_page[element.page or 1].append(element)
-    complete = []
+    complete, added = [], []
     for number in range(1, len(pdf) + 1):
         missed = number not in by_page and number not in careful
         if missed and (text := clean(pdf[number - 1].get_textpage().get_text_bounded())):
             by_page[number].append(Element(text.replace("\r", ""), "UncategorizedText", number))
+            added.append(number)
         complete.extend(by_page[number])
-    return complete
+    return complete, added
 
 
 def _without_furniture(elements: list[Element], pages: int) -> list[Element]:

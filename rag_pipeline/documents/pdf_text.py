@@ -8,12 +8,14 @@ module knows pdfminer; what is seen is told by ``pdf_visible.py``.
 
 from __future__ import annotations
 
-import contextlib
 import io
 import logging
 import re
-from collections.abc import Iterator
+import struct
+import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,8 @@ from pdfminer.layout import LAParams, LTChar, LTComponent, LTContainer, LTFigure
 from pdfminer.pdffont import PDFType3Font
 from pdfminer.pdfpage import PDFPage
 from pdfminer.pdftypes import resolve1
+from pdfminer.psexceptions import PSException
+from pypdfium2 import PdfiumError
 
 from rag_pipeline.documents.pdf_content import ContentInterpreter
 from rag_pipeline.documents.pdf_visible import Letters, Rect, Run
@@ -34,6 +38,12 @@ __all__ = ["RawPage", "read_pages"]
 logger = logging.getLogger(__name__)
 
 _LAYOUT = LAParams(word_margin=0.185)  # Unstructured's
+_BREAKS = (
+    PSException, PdfiumError, ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RecursionError,
+    TypeError, ValueError, struct.error, zlib.error,
+)  # fmt: skip
+"""What a broken page raises: the errors of pdfminer and pdfium, and those of Python where they trust what is written.
+Of memory, too: the layout of a fuzzed page asks for terabytes. Not the disk's, which are no fault of the page."""
 _UNSEEN_FIELD = 1 | 2 | 32
 """Flags of a form field: invisible, hidden, no view."""
 
@@ -66,17 +76,25 @@ def read_pages(path: Path, pdf: Any) -> Iterator[RawPage]:
             number += 1
             try:
                 page = next(pages, None)
-                if page is None or number > len(pdf):
-                    return
-            except Exception as exc:  # pdfminer has no common error, and breaks in many ways
+            except _BREAKS as exc:
                 logger.debug("pdfminer cannot go on at page %d: %s", number, type(exc).__name__)
                 return
-            try:
-                yield _read(page, number, device, interpreter)
-            except Exception as exc:
-                logger.debug("pdfminer cannot read page %d: %s", number, type(exc).__name__)
-                with contextlib.suppress(Exception):
-                    yield _read(_repaired(path, number), number, device, interpreter)
+            if page is None or number > len(pdf):
+                return
+            raw = _tried(partial(_read, page, number, device, interpreter), number)
+            if raw is None:
+                raw = _tried(partial(_read_repaired, path, number, device, interpreter), number)
+            if raw is not None:
+                yield raw
+
+
+def _tried(read: Callable[[], RawPage | None], number: int) -> RawPage | None:
+    """Return what can be read of a page, or None where it breaks pdfminer."""
+    try:
+        return read()
+    except _BREAKS as exc:
+        logger.debug("pdfminer cannot read page %d: %s", number, type(exc).__name__)
+        return None
 
 
 def _read(page: PDFPage, number: int, device: _Device, interpreter: ContentInterpreter) -> RawPage:
@@ -87,15 +105,20 @@ def _read(page: PDFPage, number: int, device: _Device, interpreter: ContentInter
     return RawPage(number, _elements(layout, page, number), device.hidden, any(True for _ in _pictures(layout)))
 
 
-def _repaired(path: Path, number: int) -> PDFPage:
-    """Return one page as qpdf writes it anew."""
+def _read_repaired(path: Path, number: int, device: _Device, interpreter: ContentInterpreter) -> RawPage | None:
+    """Read a page as qpdf writes it anew; None where it cannot."""
     import pikepdf
 
     written = io.BytesIO()
-    with pikepdf.Pdf.open(path) as whole, pikepdf.Pdf.new() as alone:
-        alone.pages.append(whole.pages[number - 1])
-        alone.save(written)
-    return next(PDFPage.get_pages(written))
+    try:
+        with pikepdf.Pdf.open(path) as whole, pikepdf.Pdf.new() as alone:
+            alone.pages.append(whole.pages[number - 1])
+            alone.save(written)
+    except pikepdf.PdfError as exc:
+        logger.debug("qpdf cannot write page %d anew: %s", number, type(exc).__name__)
+        return None
+    page = next(PDFPage.get_pages(written), None)
+    return None if page is None else _read(page, number, device, interpreter)
 
 
 def _visible_box(page: PDFPage) -> tuple[float, float, float, float]:

@@ -1,6 +1,8 @@
+import base64
 from collections.abc import Callable
 from pathlib import Path
 
+import pikepdf
 import pypdf
 import pytest
 from PIL import Image, ImageDraw
@@ -152,3 +154,45 @@ def test_fields_that_are_not_shown_are_not_read(tmp_path: Path) -> None:
     texts = [element.text for element in parse(source_of(tmp_path / "b.pdf")).elements]
     assert "The field is seen by everyone here." in texts
     assert not any("unseen" in text for text in texts)
+
+
+def test_a_page_that_must_be_repaired_is_read_with_the_same_care(tmp_path: Path) -> None:
+    """A group of base 85 that is worth more than four bytes: pdfminer gives it up, and qpdf writes it anew."""
+
+    def draw(canvas: Canvas) -> None:
+        line(canvas, 700, TEXT)
+        without_paint(canvas)
+
+    path = tmp_path / "a.pdf"
+    written(path, draw)
+    with pikepdf.open(path, allow_overwriting_input=True) as pdf:
+        content = base64.a85encode(pdf.pages[0].Contents.read_bytes())
+        pdf.pages[0].Contents.write(content + b"uuuuu~>", filter=pikepdf.Name.ASCII85Decode)
+        pdf.save(path)
+    document = parse(source_of(path))
+    assert [element.text for element in document.elements] == [TEXT]
+    assert document.notes == ("1 passage of invisible text was left out",)
+
+
+def test_a_page_that_is_read_without_looking_what_is_seen_is_named(tmp_path: Path) -> None:
+    """A dictionary with a name too few in the page's content: pdfminer gives it up, and qpdf leaves it as it is."""
+
+    def draw(canvas: Canvas) -> None:
+        line(canvas, 700, TEXT)
+        without_paint(canvas)
+
+    path = tmp_path / "a.pdf"
+    assert written(path, draw, draw).notes == ("2 passages of invisible text were left out",)
+    with pikepdf.open(path, allow_overwriting_input=True) as pdf:
+        pdf.pages[1].Contents.write(b"/Span <</A /B /C>> BDC\n" + pdf.pages[1].Contents.read_bytes() + b"\nEMC")
+        pdf.save(path)
+    document = parse(source_of(path))
+    first, second = document.elements
+    assert (first.text, first.page, second.page) == (TEXT, 1, 2)
+    assert TEXT in second.text
+    assert SECRET in second.text, "or this proves nothing"
+    assert document.notes == (
+        "page 2 could be read as plain text only: what is invisible there was not left out, and headings are not told; "
+        "export the PDF anew",
+        "1 passage of invisible text was left out",
+    )
