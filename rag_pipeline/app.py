@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from llama_index.core.query_engine import RetrieverQueryEngine
     from llama_index.core.response_synthesizers import BaseSynthesizer
 
+    from rag_pipeline.encoders.cache import EmbeddingCache
     from rag_pipeline.encoders.embedding import TextEmbedding
     from rag_pipeline.indexing.ingest import IngestReport, Progress
     from rag_pipeline.indexing.manifest import Manifest
@@ -92,19 +93,25 @@ class RagPipeline:
             MismatchError: the index was made with other models or chunking.
         """
         _require_paths(paths)
-        if dry_run and not self.settings.index.exists():
+        # A folder alone is no index: an evaluation keeps its cache there.
+        if dry_run and not (self.settings.index / "shard").exists():
             with tempfile.TemporaryDirectory() as aside, RagPipeline(self._at(Path(aside))) as rag:
+                rag.open_store(create=True)
                 return rag.ingest(*paths, dry_run=True, on_progress=on_progress)
         ingestor = make_ingestor(
             self.settings, self.open_store(create=True), self.manifest, self.encoder, self.image_encoder
         )
-        return ingestor.run(
-            [Path(path) for path in paths],
-            discover=partial(discover_all, self.settings, self.manifest),
-            dry_run=dry_run,
-            retry_quarantined=retry_quarantined,
-            on_progress=on_progress,
-        )
+        try:
+            return ingestor.run(
+                [Path(path) for path in paths],
+                discover=partial(discover_all, self.settings, self.manifest),
+                dry_run=dry_run,
+                retry_quarantined=retry_quarantined,
+                on_progress=on_progress,
+            )
+        finally:
+            if self.cache is not None:
+                self.cache.close()  # its counts are those of one run
 
     def watch(
         self,
@@ -286,7 +293,15 @@ class RagPipeline:
     @cached_property
     def encoder(self) -> TextEncoder:
         """The text encoder of the profile."""
-        return make_text_encoder(self.settings)
+        return make_text_encoder(self.settings, self.cache)
+
+    @cached_property
+    def cache(self) -> EmbeddingCache | None:
+        """What :attr:`encoder` has encoded before, in the index folder, or None where the settings want none."""
+        from rag_pipeline.encoders.cache import EmbeddingCache
+
+        limit = self.settings.cache.max_mb
+        return EmbeddingCache(self.settings.index / "cache.sqlite", int(limit * 2**20)) if limit else None
 
     @cached_property
     def image_encoder(self) -> ImageEncoder | None:
@@ -351,6 +366,8 @@ class RagPipeline:
             self._store = None
         if "manifest" in self.__dict__:
             self.manifest.close()
+        if "cache" in self.__dict__ and self.cache is not None:
+            self.cache.close()  # the encoder, which stays, opens it again
         # What was built on the open index is built again where it is used again.
         for part in ("manifest", "retriever", "query_engine", "vector_store"):
             self.__dict__.pop(part, None)

@@ -23,6 +23,7 @@ from rag_pipeline.errors import ConfigError
 
 __all__ = [
     "AnswerSettings",
+    "CacheSettings",
     "ChunkingSettings",
     "ImageSettings",
     "IngestSettings",
@@ -48,16 +49,30 @@ def _expand(path: Path) -> Path:
 
 
 FolderPath = Annotated[Path, AfterValidator(_expand)]
+Backend = Literal["auto", "torch", "openvino"]
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 class TextSettings(_Section):
-    """The text encoder. ``path`` uses a folder of your own instead of the registered, checked weights."""
+    """The text encoder. ``path`` uses a folder of your own instead of the registered, checked weights.
+
+    With ``path``, ``model`` may be any name: what the folder holds is seen from its files. ``prompts`` stand in front
+    of questions (``query``) and passages (``document``) where a publisher left them out of the folder.
+    """
 
     model: str = "bge-small-en-v1.5"
     path: FolderPath | None = None
-    device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N")
-    batch_tokens: int = Field(default=8192, ge=1, description="tokens in one batch, padding included (bge-m3)")
-    threads: int = Field(default=0, ge=0, description="texts encoded at the same time (ONNX models); 0: one a core")
+    prompts: dict[Literal["query", "document"], str] | None = Field(
+        default=None, description="of a sentence-transformers model, in place of its own"
+    )
+    device: str = Field(default="auto", description="auto, cpu, cuda (all of them) or cuda:N")
+    backend: Backend = Field(
+        default="auto", description="auto: OpenVINO on the CPU where `rag models quantize` made a graph, else torch"
+    )
+    graph: Literal["int8", "bf16"] = Field(default="int8", description="on OpenVINO")
+    dtype: Dtype = Field(default="auto", description="on torch; auto: float32 on the CPU, float16 on CUDA")
+    batch_tokens: int = Field(default=0, ge=0, description="tokens of one forward on torch; 0: what suits the device")
+    threads: int = Field(default=0, ge=0, description="texts encoded at the same time (ONNX, OpenVINO); 0: one a core")
 
 
 class SparseSettings(_Section):
@@ -84,14 +99,22 @@ class RerankerSettings(_Section):
     """The cross-encoder. ``depth`` candidates are scored for each query.
 
     ``blend`` is the weight of its logit beside the legs' scores, all scaled to [0, 1]; 1: the logit alone decides.
+    ``fallback`` is the model that takes over, and says so, when the device has no memory for this one.
     """
 
     model: str = "ms-marco-MiniLM-L-12-v2"
     path: FolderPath | None = None
-    device: str = "auto"
+    fallback: str | None = Field(default=None, description="another reranker, such as bge-reranker-base")
+    device: str = Field(default="auto", description="auto, cpu, cuda (all of them) or cuda:N")
+    backend: Backend = Field(
+        default="auto", description="auto: OpenVINO on the CPU where `rag models quantize` made a graph, else torch"
+    )
+    graph: Literal["int8", "bf16"] = Field(default="int8", description="on OpenVINO")
+    dtype: Dtype = Field(default="auto", description="on torch; auto: float32 on the CPU, float16 on CUDA")
+    batch_tokens: int = Field(default=0, ge=0, description="tokens of one forward on torch; 0: what suits the device")
     depth: int = Field(default=20, ge=1, le=1000)
     blend: float = Field(default=0.3, ge=0, le=1)
-    threads: int = Field(default=0, ge=0, description="pairs scored at the same time (ONNX models); 0: one a core")
+    threads: int = Field(default=0, ge=0, description="pairs scored at the same time (ONNX, OpenVINO); 0: one a core")
 
 
 class ChunkingSettings(_Section):
@@ -117,6 +140,13 @@ class IngestSettings(_Section):
     queue: int = Field(default=2, ge=1, description="documents or batches that wait between two stages")
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+
+
+class CacheSettings(_Section):
+    """What encoding remembers: passages in the index folder, by hash; questions in memory."""
+
+    max_mb: float = Field(default=1024.0, ge=0, description="vectors on disk, least recently used go; 0: none")
+    queries: int = Field(default=1024, ge=0, description="questions; 0: none")
 
 
 class SearchSettings(_Section):
@@ -164,6 +194,7 @@ class Settings(BaseSettings):
     reranker: RerankerSettings | None = RerankerSettings()
     chunking: ChunkingSettings = ChunkingSettings()
     ingest: IngestSettings = IngestSettings()
+    cache: CacheSettings = CacheSettings()
     search: SearchSettings = SearchSettings()
     answer: AnswerSettings = AnswerSettings()
     llm: LlmSettings | None = None
@@ -243,8 +274,8 @@ def _one_line(origin: str, exc: ValidationError) -> str:
 def _section_of(keys: list[str]) -> type[BaseModel]:
     sections: dict[str, type[BaseModel]] = {
         "text": TextSettings, "sparse": SparseSettings, "image": ImageSettings, "reranker": RerankerSettings,
-        "chunking": ChunkingSettings, "ingest": IngestSettings, "search": SearchSettings, "answer": AnswerSettings,
-        "llm": LlmSettings,
+        "chunking": ChunkingSettings, "ingest": IngestSettings, "cache": CacheSettings, "search": SearchSettings,
+        "answer": AnswerSettings, "llm": LlmSettings,
     }  # fmt: skip
     return sections.get(keys[0], Settings) if keys else Settings
 

@@ -7,13 +7,17 @@
     ├── InputError         this file or text is unusable: skip it        (exit 1, or 3 in a run of many)
     │   └── MissingProgramError  ... until an outside program is there: install it
     ├── UnavailableError   something is missing or busy: fetch it, retry (exit 1)
+    │   └── OutOfMemoryError     ... and it is memory: free the device, or take a smaller model
     └── MismatchError      the index was made otherwise: migrate it      (exit 1)
 
 Every message has three parts: what is wrong, the value that was met, and the remedy. Vendor
 exceptions are translated once, in the vendor's room, with ``from exc``.
 """
 
-__all__ = ["ConfigError", "InputError", "MismatchError", "MissingProgramError", "RagError", "UnavailableError"]
+__all__ = [
+    "ConfigError", "InputError", "MismatchError", "MissingProgramError", "OutOfMemoryError", "RagError",
+    "UnavailableError",
+]  # fmt: skip
 
 
 class RagError(Exception):
@@ -38,6 +42,10 @@ class MissingProgramError(InputError):
 
 class UnavailableError(RagError):
     """A weight, a package, a server or the index itself is missing or busy; the caller provides it and retries."""
+
+
+class OutOfMemoryError(UnavailableError):
+    """The device has no memory for one text alone, or for the weights; the caller takes another device or model."""
 
 
 class MismatchError(RagError):

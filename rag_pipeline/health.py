@@ -90,6 +90,7 @@ def index_status(settings: Settings) -> dict[str, Any]:
         "chunks": summary.chunks,
         "figures": summary.figures,
         "bytes": _bytes(folder),
+        "cache": _cache(settings),
         "made_with": made_with,
         "last_run": None
         if run is None
@@ -99,6 +100,25 @@ def index_status(settings: Settings) -> dict[str, Any]:
             "finished": run.seconds is not None,
         },
     }
+
+
+def _cache(settings: Settings) -> dict[str, Any]:
+    """Return what is kept of encoded passages, and how many of those asked for it had: ever, and in the last run."""
+    from rag_pipeline.encoders.cache import EmbeddingCache
+
+    found = EmbeddingCache.read_stats(settings.index / "cache.sqlite")
+    return {
+        "entries": found.entries,
+        "bytes": found.bytes,
+        "max_mb": settings.cache.max_mb,
+        **_hits(found.hits, found.misses),
+        "last_run": _hits(found.last_hits, found.last_misses),
+    }
+
+
+def _hits(hits: int, misses: int) -> dict[str, Any]:
+    asked = hits + misses
+    return {"hits": hits, "misses": misses, "hit_rate": round(hits / asked, 4) if asked else None}
 
 
 def _python() -> Check:
@@ -128,22 +148,24 @@ def _programs() -> Iterator[Check]:
 
 def _weights(settings: Settings) -> Iterator[Check]:
     """Check every byte of the pinned weights of the profile; a folder of the user's own is only looked for."""
-    for section in (settings.text, settings.image, settings.reranker):
-        if section is None:
-            continue
-        name = f"weights {section.model}"
-        if section.path is not None:
-            there = section.path.is_dir()
-            yield Check(name, "ok" if there else "failed", str(section.path), "" if there else "correct its path")
+    sections = (settings.text, settings.image, settings.reranker)
+    chosen = [(section.model, section.path) for section in sections if section is not None]
+    if settings.reranker is not None and settings.reranker.fallback is not None:
+        chosen.append((settings.reranker.fallback, None))
+    for model, path in chosen:
+        name = f"weights {model}"
+        if path is not None:
+            there = path.is_dir()
+            yield Check(name, "ok" if there else "failed", str(path), "" if there else "correct its path")
             continue
         try:
-            wrong = [check for check in verify(section.model, settings.models_dir) if check.state != "ok"]
+            wrong = [check for check in verify(model, settings.models_dir) if check.state != "ok"]
         except RagError as exc:
             yield Check(name, "failed", "not usable", str(exc))
             continue
         if wrong:
             found = ", ".join(f"{check.pinned.name} {check.state}" for check in wrong[:3])
-            yield Check(name, "failed", found, f"run rag models pull {section.model}, or use configs/compact.yaml")
+            yield Check(name, "failed", found, f"run rag models pull {model}, or use configs/compact.yaml")
         else:
             yield Check(name, "ok", "every file has its pinned SHA-256")
     if settings.image is None:
@@ -180,7 +202,7 @@ def _disk(folder: Path) -> Check:
 def _index(folder: Path) -> Check:
     from rag_pipeline.store.edge import EdgeStore
 
-    if not folder.exists():
+    if not any((folder / part).exists() for part in ("shard", "index.json")):  # an evaluation may have left its cache
         return Check("index", "ok", f"none yet at {folder}", f"run rag ingest FOLDER --index {folder}")
     try:
         fingerprint = EdgeStore.read_fingerprint(folder)

@@ -16,11 +16,13 @@ from rag_pipeline.config import ImageSettings, RerankerSettings, Settings, TextS
 from rag_pipeline.encoders.weights import Weights, locate
 from rag_pipeline.errors import ConfigError, InputError
 from rag_pipeline.protocols import DenseEncoder, ImageEncoder, Reranker, Store, TextEncoder
+from rag_pipeline.runners import make_runner
 
 if TYPE_CHECKING:
     from llama_index.core.response_synthesizers import BaseSynthesizer
 
     from rag_pipeline.documents.discover import Discovery
+    from rag_pipeline.encoders.cache import EmbeddingCache
     from rag_pipeline.indexing.ingest import Ingestor
     from rag_pipeline.indexing.manifest import Manifest
 
@@ -37,40 +39,58 @@ _MOST_WORKERS = 4
 """Parsing processes unless the settings say otherwise: each keeps 300 to 600 MB of parsers warm."""
 
 
-def make_text_encoder(settings: Settings) -> TextEncoder:
+def make_text_encoder(settings: Settings, cache: EmbeddingCache | None = None) -> TextEncoder:
     """Load the text encoder: BGE-M3, which gives both legs, or a dense model beside BM25.
+
+    It keeps passages in ``cache``, where there is one, and ``settings.cache.queries`` questions in memory.
 
     Raises:
         ConfigError: the model is not a text encoder.
         UnavailableError: its weights are not on this machine, or are not the pinned ones.
     """
     weights = _weights(settings, settings.text)
+    if settings.text.prompts and weights.loader not in ("sentence", "transformers"):
+        raise ConfigError(
+            f"text.prompts are for sentence-transformers models, {weights.name!r} is a {weights.loader} model; "
+            "remove them"
+        )
     if weights.loader == "bge-m3":
         from rag_pipeline.encoders.bge_m3 import BgeM3Encoder
+        from rag_pipeline.encoders.cached import CachedText
 
-        return BgeM3Encoder(
-            weights.folder,
-            weights.fingerprint,
-            device=settings.text.device,
-            batch_tokens=settings.text.batch_tokens,
-        )
+        runner = make_runner(settings, settings.text, weights)
+        encoder = BgeM3Encoder(weights.folder, weights.fingerprint, runner)
+        if cache is None and not settings.cache.queries:
+            return encoder
+        return CachedText(encoder, runner.name, cache, queries=settings.cache.queries)
     from rag_pipeline.encoders.bm25 import Bm25Encoder
     from rag_pipeline.encoders.composed import ComposedEncoder
 
     sparse = settings.sparse
     bm25 = Bm25Encoder(sparse.language, k1=sparse.k1, b=sparse.b, average_length=sparse.average_length)
-    return ComposedEncoder(_make_dense_encoder(settings, weights), bm25)
+    dense, runner_name = _make_dense_encoder(settings, weights)
+    if cache is not None or settings.cache.queries:
+        from rag_pipeline.encoders.cached import CachedDense
+
+        dense = CachedDense(dense, runner_name, cache, queries=settings.cache.queries)
+    return ComposedEncoder(dense, bm25)
 
 
-def _make_dense_encoder(settings: Settings, weights: Weights) -> DenseEncoder:
+def _make_dense_encoder(settings: Settings, weights: Weights) -> tuple[DenseEncoder, str]:
+    """Return the encoder, and the name of what runs it."""
     if weights.loader == "onnx":
         from rag_pipeline.encoders.onnx import OnnxEncoder
 
-        return OnnxEncoder(weights, threads=settings.text.threads)
-    if weights.loader == "sentence":
+        return OnnxEncoder(weights, threads=settings.text.threads), "onnxruntime cpu"
+    if weights.loader in ("sentence", "transformers"):
         from rag_pipeline.encoders.sentence import SentenceEncoder
 
-        return SentenceEncoder(weights, device=settings.text.device)
+        runner = make_runner(settings, settings.text, weights)
+        prompts = settings.text.prompts or {}
+        encoder = SentenceEncoder(
+            weights, runner, query_prompt=prompts.get("query"), passage_prompt=prompts.get("document")
+        )
+        return encoder, runner.name
     raise ConfigError(f"text.model {weights.name!r} is a {weights.loader} model; choose a text encoder")
 
 
@@ -101,14 +121,24 @@ def make_cross_encoder(settings: Settings) -> Reranker | None:
     chosen = settings.reranker
     if chosen is None:
         return None
+    if chosen.fallback is None:
+        return _make_reranker(settings, chosen, _weights(settings, chosen))
+    from rag_pipeline.retrieval.cross_encoder import FallbackReranker
+
+    # Looked for now though loaded when needed: that it is missing should not come to light in the middle of the night.
+    weights, spare = _weights(settings, chosen), locate(chosen.fallback, settings.models_dir)
+    make = partial(_make_reranker, settings, chosen)
+    return FallbackReranker(partial(make, weights), partial(make, spare))
+
+
+def _make_reranker(settings: Settings, chosen: RerankerSettings, weights: Weights) -> Reranker:
     from rag_pipeline.retrieval.cross_encoder import OnnxReranker, TorchReranker
 
-    weights = _weights(settings, chosen)
     if weights.loader == "onnx-reranker":
         return OnnxReranker(weights.folder, weights.fingerprint, threads=chosen.threads)
     if weights.loader == "torch-reranker":
-        return TorchReranker(weights.folder, weights.fingerprint, device=chosen.device)
-    raise ConfigError(f"reranker.model {weights.name!r} is a {weights.loader} model; choose a reranker")
+        return TorchReranker(weights.folder, weights.fingerprint, make_runner(settings, chosen, weights))
+    raise ConfigError(f"reranker model {weights.name!r} is a {weights.loader} model; choose a reranker")
 
 
 def make_synthesizer(settings: Settings, encoder: TextEncoder, reranker: Reranker | None) -> BaseSynthesizer:

@@ -31,6 +31,7 @@ __all__ = [
     "IngestProgress",
     "StageProgress",
     "print_answer",
+    "print_bench",
     "print_checks",
     "print_hits",
     "print_models",
@@ -251,6 +252,15 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
     for row in rows:
         table.add_row(*(escape(str(value)) for value in row.values()))
     _out.print(table, soft_wrap=False)
+
+
+def print_bench(report: Mapping[str, Any]) -> None:
+    """Print what was measured: a line of facts, then each table of rows."""
+    tables = {name: rows for name, rows in report.items() if isinstance(rows, list) and rows}
+    print_pairs({name: value for name, value in report.items() if not isinstance(value, list) and value is not None})
+    for rows in tables.values():
+        _out.print()
+        print_table(rows)
 
 
 def print_pairs(values: Mapping[str, Any], indent: int = 0) -> None:

@@ -247,7 +247,7 @@ class SparseVector:
     def __post_init__(self) -> None:
         if self.indices.shape != self.values.shape or self.indices.ndim != 1:
             raise ValueError(f"SparseVector shapes differ: {self.indices.shape} and {self.values.shape}")
-        if len(self.indices) > 1 and not bool(np.all(np.diff(self.indices.astype(np.int64)) > 0)):
+        if not (self.indices[1:] > self.indices[:-1]).all():
             raise ValueError("SparseVector.indices must be strictly ascending")
 
     @classmethod

@@ -26,7 +26,7 @@ from transformers import (
     XLMRobertaTokenizer,
 )
 
-__all__ = ["make_bge_m3", "make_clip", "make_reranker"]
+__all__ = ["SENTENCES", "make_bge_m3", "make_clip", "make_reranker", "save_model", "xlmr_tokenizer"]
 
 SENTENCES = [
     "The warranty of the pump lasts two years from the day of delivery.",
@@ -47,9 +47,9 @@ POSITIONS = 8194
 
 def make_bge_m3(folder: Path, seed: int = 0) -> Path:
     """Write a BGE-M3: XLM-R weights, ``sparse_linear.pt``, ``colbert_linear.pt``, tokenizer."""
-    tokenizer = _xlmr_tokenizer(folder)
+    tokenizer = xlmr_tokenizer(folder)
     torch.manual_seed(seed)
-    _save(XLMRobertaModel(_xlmr_config(len(tokenizer))), folder)
+    save_model(XLMRobertaModel(_xlmr_config(len(tokenizer))), folder)
     for name, width in (("sparse_linear.pt", 1), ("colbert_linear.pt", HIDDEN)):
         torch.save(torch.nn.Linear(HIDDEN, width).state_dict(), folder / name)
     return folder
@@ -57,9 +57,9 @@ def make_bge_m3(folder: Path, seed: int = 0) -> Path:
 
 def make_reranker(folder: Path, seed: int = 0) -> Path:
     """Write a bge-reranker: XLM-R with a classifier of one logit, tokenizer."""
-    tokenizer = _xlmr_tokenizer(folder)
+    tokenizer = xlmr_tokenizer(folder)
     torch.manual_seed(seed)
-    _save(XLMRobertaForSequenceClassification(_xlmr_config(len(tokenizer), num_labels=1)), folder)
+    save_model(XLMRobertaForSequenceClassification(_xlmr_config(len(tokenizer), num_labels=1)), folder)
     return folder
 
 
@@ -77,7 +77,7 @@ def make_clip(folder: Path, seed: int = 0) -> Path:
     )
     vision = CLIPVisionConfig(image_size=224, patch_size=32, **tower)
     torch.manual_seed(seed)
-    _save(CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=32)), folder)
+    save_model(CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=32)), folder)
     # Word for word what openai/clip-vit-base-patch32 publishes, old keys and all.
     preprocessor = {
         "crop_size": 224, "do_center_crop": True, "do_normalize": True, "do_resize": True,
@@ -89,7 +89,7 @@ def make_clip(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
-def _save(model: PreTrainedModel, folder: Path) -> None:
+def save_model(model: PreTrainedModel, folder: Path) -> None:
     with torch.no_grad():
         for parameter in model.parameters():
             # The usual 0.02 leaves the outputs of a shallow model nearly equal for all texts: tests would see little.
@@ -111,7 +111,7 @@ def _xlmr_config(vocab_size: int, **more: int) -> XLMRobertaConfig:
     )
 
 
-def _xlmr_tokenizer(folder: Path) -> XLMRobertaTokenizer:
+def xlmr_tokenizer(folder: Path) -> XLMRobertaTokenizer:
     """Train on the sentences; special tokens get XLM-R's ids: ``<s>`` 0, ``<pad>`` 1, ``</s>`` 2, ``<unk>`` 3."""
     trained = Tokenizer(Unigram())
     trained.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])

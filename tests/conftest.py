@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+import rag_pipeline  # noqa: F401  # turns the hub off before a test imports what would look for it
+
 
 @pytest.fixture(scope="session")
 def tiny_bge_m3(tmp_path_factory: pytest.TempPathFactory) -> Path:

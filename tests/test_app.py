@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -16,7 +17,15 @@ from llama_index.core.schema import QueryBundle
 from PIL import Image
 
 from rag_pipeline import ConfigError, InputError, RagPipeline, Settings
-from rag_pipeline.config import ImageSettings, LlmSettings, RerankerSettings, SparseSettings, TextSettings
+from rag_pipeline.config import (
+    CacheSettings,
+    ImageSettings,
+    LlmSettings,
+    RerankerSettings,
+    SparseSettings,
+    TextSettings,
+)
+from rag_pipeline.health import index_status
 
 WARRANTY = "# Warranty\n\nThe warranty of the Otter 2 lasts thirty months.\n\nIt does not cover the wiper blades.\n"
 OFFICE = "# Office\n\nThe office in Lindau opens at nine.\n"
@@ -90,6 +99,58 @@ class TestCompact:
     def test_a_closed_pipeline_opens_its_index_again(self, compact: RagPipeline) -> None:
         compact.close()
         assert compact.search("when does the office open?")
+
+
+class TestCache:
+    @pytest.mark.soak
+    def test_an_index_made_again_encodes_nothing(self, documents: Path, tmp_path: Path) -> None:
+        with RagPipeline.from_config(index=tmp_path / "rag") as rag:
+            assert rag.ingest(documents, dry_run=True).files["added"] == 4
+            assert not (tmp_path / "rag").exists()
+            rag.ingest(documents)
+            points = list(rag.export(vectors=True))
+            rag.ingest(documents)
+        status = index_status(rag.settings)["cache"]
+        assert (status["entries"], status["hits"], status["misses"], status["hit_rate"]) == (4, 0, 4, 0.0)
+        assert status["last_run"] == {"hits": 0, "misses": 4, "hit_rate": 0.0}, "the second run looked nothing up"
+        for part in (tmp_path / "rag").iterdir():
+            if not part.name.startswith("cache.sqlite"):
+                shutil.rmtree(part) if part.is_dir() else part.unlink()
+        assert rag.ingest(documents, dry_run=True).files["added"] == 4
+        assert [part.name for part in (tmp_path / "rag").iterdir()] == ["cache.sqlite"], "a cache alone is no index"
+        with rag:
+            rag.ingest(documents)
+            assert list(rag.export(vectors=True)) == points
+        status = index_status(rag.settings)["cache"]
+        assert (status["entries"], status["hit_rate"]) == (4, 0.5)
+        assert status["last_run"] == {"hits": 4, "misses": 0, "hit_rate": 1.0}
+
+    def test_it_can_be_turned_off(self, documents: Path, tmp_path: Path) -> None:
+        settings = Settings(index=tmp_path / "rag", cache=CacheSettings(max_mb=0, queries=0))
+        with RagPipeline(settings) as rag:
+            rag.ingest(documents)
+            assert rag.search("warranty")
+        assert not (tmp_path / "rag" / "cache.sqlite").exists()
+        status = index_status(settings)["cache"]
+        assert (status["max_mb"], status["entries"], status["hit_rate"]) == (0, 0, None)
+
+    def test_a_spoilt_one_is_no_error(self, documents: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        (tmp_path / "rag").mkdir()
+        (tmp_path / "rag" / "cache.sqlite").write_bytes(b"spoilt" * 999)
+        with RagPipeline.from_config(index=tmp_path / "rag") as rag:
+            assert rag.ingest(documents).files["added"] == 4
+        assert index_status(rag.settings)["cache"]["entries"] == 4
+        assert len(caplog.records) == 1
+
+    @pytest.mark.soak
+    def test_a_snapshot_is_taken_without_it(self, documents: Path, tmp_path: Path) -> None:
+        with RagPipeline.from_config(index=tmp_path / "rag") as rag:
+            rag.ingest(documents)
+            rag.create_snapshot(tmp_path / "rag.tar.gz")
+        with RagPipeline.from_config(index=tmp_path / "again") as rag:
+            rag.restore_snapshot(tmp_path / "rag.tar.gz")
+            assert rag.search("warranty")
+        assert not (tmp_path / "again" / "cache.sqlite").exists()
 
 
 class _Completions(BaseHTTPRequestHandler):

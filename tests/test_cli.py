@@ -8,6 +8,7 @@ from pathlib import Path
 import pypdf
 import pytest
 
+from rag_pipeline.encoders.cache import EmbeddingCache
 from tests.command_line import assert_one_line, document, rag
 
 ROOT = Path(__file__).parent.parent
@@ -95,6 +96,8 @@ def test_export_is_ordered_and_whole(index: Path) -> None:
 def test_status_and_doctor_load_no_index(index: Path) -> None:
     status = document(rag("status", "--index", index, "--json"))
     assert (status["files"], status["chunks"]) == ({"indexed": 2, "duplicates": 0, "quarantined": 0}, 2)
+    assert set(status["cache"]) == {"entries", "bytes", "max_mb", "hits", "misses", "hit_rate", "last_run"}
+    assert (status["cache"]["entries"], status["cache"]["misses"]) == (2, 2)
     assert status["made_with"]["text"].startswith("bge-small-en-v1.5@")
     report = document(rag("doctor", "--index", index, "--json"))
     assert report["ok"]
@@ -114,10 +117,18 @@ def test_eval_measures_a_set(tmp_path: Path) -> None:
     (tmp_path / "queries.jsonl").write_text(json.dumps({"_id": "q", "text": "office hours"}))
     (tmp_path / "qrels").mkdir()
     (tmp_path / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq\tb\t1\n")
-    measured = document(rag("eval", tmp_path, "--run-dir", tmp_path / "runs", "--json"))
+    index = tmp_path / "rag"
+    measured = document(rag("eval", tmp_path, "--run-dir", tmp_path / "runs", "--index", index, "--json"))
     assert [row["mode"] for row in measured["rows"]] == ["dense", "sparse", "hybrid", "hybrid+rerank"]
     assert set(measured["rows"][0]["measures"]) == {"nDCG@10", "R@10", "R@100", "MRR@10"}
     assert len(list((tmp_path / "runs").glob("*.trec"))) == 4
+    again = document(rag("eval", tmp_path, "--modes", "dense", "--index", index, "--json"))
+    assert again["rows"][0]["measures"] == measured["rows"][0]["measures"]
+    kept = EmbeddingCache.read_stats(index / "cache.sqlite")
+    assert (kept.entries, kept.misses, kept.last_hits, kept.last_misses) == (2, 2, 2, 0), (
+        "the second one encoded nothing"
+    )
+    assert "none yet" in rag("doctor", "--index", index).stdout
 
 
 # ------------------------------------------------------------------------------------- bad input

@@ -79,7 +79,7 @@ def test_answers_are_verbatim_and_off_topic_questions_abstain(rag: RagPipeline) 
     texts = [str(row["payload"]["text"]) for row in rag.export()]  # type: ignore[index]
     answered = 0
     off_topic = [question for question in QUESTIONS if question["id"] in ("q50", "q51")]  # a telescope, sourdough bread
-    for question in [*QUESTIONS[::3], *off_topic]:
+    for question in [*QUESTIONS[::6], *off_topic]:
         answer = rag.ask(question["question"])
         assert answer.abstained != bool(answer.citations)
         answered += not answer.abstained

@@ -15,8 +15,10 @@ from typing import NoReturn
 
 import typer
 
+from rag_pipeline.cli.bench import bench_app
 from rag_pipeline.cli.ingest import ingest, snapshot_app
-from rag_pipeline.cli.machine import doctor, evaluate, models_app, status
+from rag_pipeline.cli.machine import doctor, evaluate, status
+from rag_pipeline.cli.models import models_app
 from rag_pipeline.cli.options import show_help
 from rag_pipeline.cli.search import ask, export, search
 from rag_pipeline.errors import ConfigError, RagError
@@ -37,6 +39,7 @@ for command in (ingest, search, ask, export, status, doctor):
 app.command(name="eval")(evaluate)
 app.add_typer(snapshot_app, name="snapshot")
 app.add_typer(models_app, name="models")
+app.add_typer(bench_app, name="bench")
 
 
 def main() -> None:

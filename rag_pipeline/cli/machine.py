@@ -1,4 +1,4 @@
-"""``rag status``, ``rag doctor``, ``rag eval`` and ``rag models``: what is here, and how good it is."""
+"""``rag status``, ``rag doctor`` and ``rag eval``: what is here, and how good it is."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rag_pipeline.cli.options import Config, Index, Json, emit, open_pipeline, show_help
+from rag_pipeline.cli.options import Config, Index, Json, emit, open_pipeline
 
 if TYPE_CHECKING:
     from rag_pipeline.config import Settings
 
-__all__ = ["doctor", "evaluate", "models_app", "status"]
-
-models_app = typer.Typer(help="List, fetch and check model weights.", invoke_without_command=True, callback=show_help)
+__all__ = ["doctor", "evaluate", "status"]
 
 
 def evaluate(
@@ -27,23 +25,29 @@ def evaluate(
 ) -> None:
     """Measure the whole chain on judged data."""
     from rag_pipeline import terminal
+    from rag_pipeline.app import RagPipeline
     from rag_pipeline.evaluation.beir import read_beir
     from rag_pipeline.evaluation.evaluate import evaluate as measure
     from rag_pipeline.evaluation.evaluate import parse_modes
 
     judged = read_beir(folder)
-    rag = open_pipeline(config, index)
-    chosen = parse_modes(modes, can_rerank=rag.settings.reranker is not None)
-    with terminal.StageProgress() as progress:
+    settings = _without_memory(open_pipeline(config, index).settings)
+    chosen = parse_modes(modes, can_rerank=settings.reranker is not None)
+    with terminal.StageProgress() as progress, RagPipeline(settings) as rag:
         rows = measure(
-            judged, rag.settings, rag.encoder, rag.cross_encoder, chosen, run_dir=run_dir, on_progress=progress.update
+            judged, settings, rag.encoder, rag.cross_encoder, chosen, run_dir=run_dir, on_progress=progress.update
         )
     payload = {
         "dataset": judged.name,
-        "profile": rag.settings.profile,
+        "profile": settings.profile,
         "rows": [{"mode": row.mode, "queries": row.queries, "measures": dict(row.measures)} for row in rows],
     }
-    emit(as_json, payload, lambda: terminal.print_rows(judged.name, rag.settings.profile, rows))
+    emit(as_json, payload, lambda: terminal.print_rows(judged.name, settings.profile, rows))
+
+
+def _without_memory(settings: Settings) -> Settings:
+    """Forget questions: the time of a mode includes that of encoding them, which another mode has done before."""
+    return settings.model_copy(update={"cache": settings.cache.model_copy(update={"queries": 0})})
 
 
 def status(as_json: Json = False, config: Config = None, index: Index = None) -> None:
@@ -66,59 +70,3 @@ def doctor(as_json: Json = False, config: Config = None, index: Index = None) ->
     emit(as_json, payload, lambda: terminal.print_checks(checks))
     if failed:
         raise typer.Exit(1)
-
-
-@models_app.command("list")
-def models_list(as_json: Json = False, config: Config = None, index: Index = None) -> None:
-    """Show every known model and whether its weights are here."""
-    from rag_pipeline import terminal
-    from rag_pipeline.encoders.weights import list_models
-
-    rows = [row.to_json() for row in list_models(open_pipeline(config, index).settings.models_dir)]
-    emit(as_json, {"models": rows}, lambda: terminal.print_models(rows))
-
-
-@models_app.command("pull")
-def models_pull(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME...]", help="Default: the profile's.")] = None,
-    as_json: Json = False,
-    config: Config = None,
-    index: Index = None,
-) -> None:
-    """Fetch weights at their pinned revision and check them."""
-    from rag_pipeline import terminal
-    from rag_pipeline.encoders.weights import pull
-
-    settings = open_pipeline(config, index).settings
-    pulled = []
-    for name in names or _profile_models(settings):
-        terminal.say(f"fetching {name} ...")
-        pulled.append({"name": name, "folder": str(pull(name, settings.models_dir))})
-    emit(as_json, {"pulled": pulled}, lambda: terminal.print_table(pulled))
-
-
-@models_app.command("verify")
-def models_verify(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME...]", help="Default: the profile's.")] = None,
-    as_json: Json = False,
-    config: Config = None,
-    index: Index = None,
-) -> None:
-    """Check size and SHA-256 of every weight file."""
-    from rag_pipeline import terminal
-    from rag_pipeline.encoders.weights import verify
-
-    settings = open_pipeline(config, index).settings
-    rows = [
-        {"model": name} | row.to_json()
-        for name in names or _profile_models(settings)
-        for row in verify(name, settings.models_dir)
-    ]
-    emit(as_json, {"files": rows}, lambda: terminal.print_table(rows))
-    if not all(row["ok"] for row in rows):
-        raise typer.Exit(1)
-
-
-def _profile_models(settings: Settings) -> list[str]:
-    chosen = [settings.text, settings.image, settings.reranker]
-    return [section.model for section in chosen if section is not None]

@@ -1,15 +1,15 @@
-"""A folder of published weights -> a model ready to run, and work cut into batches that fit the device.
+"""A folder of published weights -> a model ready to run, and its tokenizer.
 
-Enters: a folder in Hugging Face layout, a device name, token counts. Leaves: a model in eval mode, a tokenizer that
-never truncates or pads, batches of row numbers. This module knows nothing of what a model is for.
+Enters: a folder in Hugging Face layout, names of devices and precisions. Leaves: a model in eval mode, a tokenizer that
+never truncates or pads, torch's devices. This module knows nothing of what a model is for.
 
 Only `safetensors` files and `pytorch_model.bin` read with ``weights_only=True`` are loaded; nothing is fetched.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator, Sequence
+import json
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
@@ -24,16 +24,26 @@ if TYPE_CHECKING:
 
     Model = TypeVar("Model", bound=PreTrainedModel)
 
-__all__ = ["count_tokens", "load_model", "load_tokenizer", "resolve_device", "run_batches", "token_batches"]
-
-logger = logging.getLogger(__name__)
+__all__ = [
+    "count_tokens", "load_model", "load_tokenizer", "read_config", "resolve_device", "resolve_devices",
+    "resolve_dtype",
+]  # fmt: skip
 
 _COUNTED_AT_ONCE = 1024
 """Texts: a tokenizer returns a kilobyte for each, and a document may have hundreds of thousands of short lines."""
 
 
 def resolve_device(name: str) -> torch.device:
-    """Return the device that ``name`` means: ``auto`` (the first CUDA device, else the CPU), ``cpu``, ``cuda:N``.
+    """Return the one device that ``name`` means, of several the first; see :func:`resolve_devices`."""
+    return resolve_devices(name)[0]
+
+
+def resolve_devices(name: str) -> list[torch.device]:
+    """Return the devices that ``name`` means.
+
+    Args:
+        name: ``cpu``; ``cuda``, all CUDA devices that this process sees; ``cuda:N``, one of them; ``auto``: ``cuda``
+            where there is any, else ``cpu``.
 
     Raises:
         ConfigError: ``name`` is no device.
@@ -41,26 +51,74 @@ def resolve_device(name: str) -> torch.device:
     """
     import torch
 
+    there = [torch.device("cuda", number) for number in range(torch.cuda.device_count())]
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return there or [torch.device("cpu")]
     try:
         device = torch.device(name)
     except RuntimeError as exc:
         raise ConfigError(f"device {name!r} is not known; use auto, cpu, cuda or cuda:N") from exc
     if device.type not in ("cpu", "cuda"):
         raise ConfigError(f"device {name!r} is not supported; use auto, cpu, cuda or cuda:N")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+    if device.type == "cpu":
+        return [device]
+    if (device.index or 0) >= len(there):
         raise UnavailableError(f"device {name!r} is not on this machine; use auto or cpu")
-    return device
+    return there if device.index is None else [device]
 
 
-def load_model(kind: type[Model], folder: Path, device: torch.device, *, unused: Sequence[str] = ()) -> Model:
-    """Load weights into the architecture ``kind``, in eval mode: float32 on the CPU, float16 on CUDA.
+def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
+    """Return the precision that ``name`` means: ``float32``, ``bfloat16``, ``float16``, or ``auto``.
+
+    ``auto`` is float32 on the CPU and float16 on CUDA: bfloat16 keeps 8 bits of mantissa, and scores that are close to
+    each other would round to the same value.
+
+    Raises:
+        ConfigError: ``name`` is no precision.
+    """
+    import torch
+
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if name == "auto":
+        name = "float16" if device.type == "cuda" else "float32"
+    if name not in known:
+        raise ConfigError(f"dtype {name!r} is not known; use auto, {', '.join(known)}")
+    return known[name]
+
+
+def read_config(folder: Path) -> dict[str, object]:
+    """Return ``config.json``.
+
+    Raises:
+        UnavailableError: the file is missing or unreadable.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        raise UnavailableError(f"config.json is missing in {folder}; run: rag models pull")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as exc:
+        raise UnavailableError(f"cannot read {path} ({type(exc).__name__}); run: rag models verify") from exc
+    if not isinstance(config, dict):
+        raise UnavailableError(f"cannot read {path} (not an object); run: rag models verify")
+    return config
+
+
+def load_model(
+    kind: type[Model],
+    folder: Path,
+    device: torch.device | None = None,
+    *,
+    dtype: torch.dtype | None = None,
+    unused: Sequence[str] = (),
+) -> Model:
+    """Load weights into the architecture ``kind``, in eval mode.
 
     Args:
         kind: a transformers model class, or one of its ``Auto`` classes.
         folder: holds ``config.json`` and ``model.safetensors`` or ``pytorch_model.bin``.
-        device: where the model will run.
+        device: where the model will be; None: the CPU.
+        dtype: precision of the weights; None: what :func:`resolve_dtype` calls ``auto``.
         unused: prefixes of parameters that the caller never runs, so that the file need not have them.
 
     Raises:
@@ -69,6 +127,7 @@ def load_model(kind: type[Model], folder: Path, device: torch.device, *, unused:
     import torch
     from safetensors import SafetensorError
 
+    device = device or torch.device("cpu")
     for choices in (("config.json",), ("model.safetensors", "pytorch_model.bin")):
         if not any((folder / name).is_file() for name in choices):
             raise UnavailableError(f"{' or '.join(choices)} is missing in {folder}; run: rag models pull")
@@ -76,8 +135,7 @@ def load_model(kind: type[Model], folder: Path, device: torch.device, *, unused:
         with _without_bars():
             loaded = kind.from_pretrained(
                 folder,
-                # bfloat16 keeps 8 bits of mantissa: scores close to each other would round to the same value.
-                dtype=torch.float16 if device.type == "cuda" else torch.float32,
+                dtype=dtype or resolve_dtype("auto", device),
                 local_files_only=True,
                 weights_only=True,
                 output_loading_info=True,
@@ -140,48 +198,3 @@ def count_tokens(tokenizer: Tokenizer, texts: Sequence[str]) -> list[int]:
         for start in range(0, len(texts), _COUNTED_AT_ONCE)
         for encoding in tokenizer.encode_batch_fast(list(texts[start : start + _COUNTED_AT_ONCE]))
     ]
-
-
-def token_batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Yield row numbers in batches of at most ``budget`` tokens, padding included, longest rows first.
-
-    A row longer than the budget is a batch of its own.
-
-    >>> list(token_batches([3, 9, 4, 20], budget=10))
-    [[3], [1], [2, 0]]
-    """
-    batch: list[int] = []
-    # Longest first: a batch that does not fit the device fails at the start of a long run, not at its end.
-    for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
-        if batch and lengths[batch[0]] * (len(batch) + 1) > budget:
-            yield batch
-            batch = []
-        batch.append(row)
-    if batch:
-        yield batch
-
-
-def run_batches(lengths: Sequence[int], budget: int, forward: Callable[[list[int]], None]) -> None:
-    """Call ``forward`` on every row once, in :func:`token_batches`; halve a batch that the device has no memory for.
-
-    Only the device's own out-of-memory error halves a batch. Any other error is a defect, and surfaces.
-
-    Raises:
-        UnavailableError: a row does not fit even alone.
-    """
-    import torch
-
-    waiting = list(token_batches(lengths, budget))[::-1]
-    while waiting:
-        batch = waiting.pop()
-        try:
-            forward(batch)
-        except torch.OutOfMemoryError as exc:
-            if len(batch) == 1:
-                raise UnavailableError(
-                    f"input {batch[0] + 1} of {len(lengths)} ({lengths[batch[0]]} tokens) does not fit the memory of "
-                    "the device, even alone; free the device, or choose device cpu"
-                ) from exc
-            half = len(batch) // 2
-            logger.warning("no device memory for a batch of %d inputs; halving it", len(batch))
-            waiting += [batch[half:], batch[:half]]

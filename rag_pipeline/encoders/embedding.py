@@ -77,8 +77,8 @@ class TextEmbedding(BaseEmbedding):
 class ImageTextEmbedding(MultiModalEmbedding):
     """Pictures and texts in one space by an :class:`~rag_pipeline.types.ImageEncoder`; takes ClipEmbedding's place.
 
-    A picture is a path, or an open binary stream. ``to_dict`` keeps the encoder's fingerprint as ``model_name``;
-    ``from_dict(data, encoder=...)`` brings it back.
+    A picture is a path or a ``BytesIO``, whatever its position. ``to_dict`` keeps the encoder's fingerprint as
+    ``model_name``; ``from_dict(data, encoder=...)`` brings it back.
     """
 
     encoder: ImageEncoder = Field(exclude=True, repr=False, description="Makes the vectors.")

@@ -100,7 +100,7 @@ def find(name: str, models: Mapping[str, Model] | None = None) -> Model:
     """
     known = registry() if models is None else models
     if name not in known:
-        raise ConfigError(f"no model is called {name!r}; choose one of {', '.join(known)}")
+        raise ConfigError(f"no model is called {name!r}; choose one of {', '.join(known)}, or set path")
     return known[name]
 
 

@@ -1,64 +1,79 @@
-"""Texts to dense vectors with a sentence-transformers folder, in fp32.
+"""Texts to dense vectors with a model that sentence-transformers saved, without that library.
 
-Enters: texts and checked :class:`Weights`. Leaves: (n, dim) float32 unit rows. Pooling, prompts and the longest input
-come from the folder's own configuration; this module knows none of them. Nothing is fetched, and no code that a folder
-may carry is run.
+Enters: texts, checked :class:`Weights`, and a :class:`~rag_pipeline.encoders.runner.Runner` of what
+:func:`load_sentence` loads from them. Leaves: (n, dim) float32 unit rows. Pooling, prompts and the longest input come
+from the folder's own configuration (``layout.py``); this module knows none of them, and not where the model runs.
+
+The library is the oracle of the tests. It pads every batch to its longest text, and its tokenizer cannot be shared by
+threads; ours does neither.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from pickle import UnpicklingError
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from rag_pipeline.encoders.checkpoint import count_tokens, load_tokenizer, resolve_device
+from rag_pipeline.encoders.checkpoint import count_tokens, load_model, load_tokenizer
+from rag_pipeline.encoders.layout import DenseLayer, read_layout
+from rag_pipeline.encoders.tokens import run_texts
 from rag_pipeline.encoders.weights import Weights
-from rag_pipeline.errors import InputError, UnavailableError
+from rag_pipeline.errors import ConfigError, UnavailableError
 from rag_pipeline.types import FloatMatrix
 
 if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
+    import torch
+    from transformers import PreTrainedModel
 
-__all__ = ["SentenceEncoder"]
+    from rag_pipeline.encoders.runner import Runner, Transformer
+
+__all__ = ["SentenceEncoder", "load_sentence"]
 
 
 class SentenceEncoder:
-    """A :class:`DenseEncoder` on sentence-transformers; safe to call from many threads, which take turns.
+    """A :class:`DenseEncoder` on the model that :func:`load_sentence` loads; threads may share one.
 
     Args:
-        weights: A folder that sentence-transformers saved.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        weights: a folder that sentence-transformers saved, or a bare one whose configuration the registry states.
+        runner: runs the model of these weights.
+        query_prompt: in place of the folder's own: some publishers state their prompts on a web page only.
+        passage_prompt: the same, for texts to be found.
 
     Raises:
-        ConfigError: there is no such device name.
-        UnavailableError: the device is not on this machine, or a file is not what its name says.
+        ConfigError: the folder asks for what is not supported.
+        UnavailableError: a file is missing or unreadable.
     """
 
-    def __init__(self, weights: Weights, *, device: str = "auto") -> None:
-        self._weights = weights
-        # A tokenizer of its own for counting: sentence-transformers turns truncation on in the model's.
-        self._tokenizer = load_tokenizer(weights.folder)
-        self._model = _load(weights, str(resolve_device(device)))
-        self._query_prompt = self._model.prompts.get("query") or ""
-        self._passage_prompt = self._model.prompts.get("document") or ""
-        self._lock = threading.Lock()  # two threads at the library's tokenizer fail with "Already borrowed"
+    def __init__(
+        self,
+        weights: Weights,
+        runner: Runner,
+        *,
+        query_prompt: str | None = None,
+        passage_prompt: str | None = None,
+    ) -> None:
+        from tokenizers import normalizers
 
-    @property
-    def fingerprint(self) -> str:
-        """The weights, whose files state pooling and prompts."""
-        return self._weights.fingerprint
-
-    @property
-    def dim(self) -> int:
-        """Width of a vector."""
-        return int(self._model.get_embedding_dimension() or 0)
-
-    @property
-    def max_tokens(self) -> int:
-        """Most tokens a text may have, special tokens and prompt included."""
-        return int(self._model.max_seq_length or 0)
+        layout = read_layout(weights)
+        self._name = weights.name
+        self._runner = runner
+        self._query_prompt = layout.query_prompt if query_prompt is None else query_prompt
+        self._passage_prompt = layout.passage_prompt if passage_prompt is None else passage_prompt
+        self._tokenizer = load_tokenizer(layout.folder)
+        if layout.lower_case:
+            parts = [normalizers.Lowercase(), self._tokenizer.normalizer]
+            self._tokenizer.normalizer = normalizers.Sequence([part for part in parts if part is not None])
+        self.dim = layout.dim
+        self.max_tokens = layout.max_tokens
+        # The files of a folder state pooling and prompts; what they do not state is named beside them.
+        self.fingerprint = weights.fingerprint
+        bare = weights.loader == "transformers"
+        if bare:
+            self.fingerprint += f" pooling={layout.pooling}"
+        if bare or (query_prompt, passage_prompt) != (None, None):
+            self.fingerprint += f" query_prefix={self._query_prompt!r} passage_prefix={self._passage_prompt!r}"
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text, special tokens included and prompts not."""
@@ -69,6 +84,7 @@ class SentenceEncoder:
 
         Raises:
             InputError: a text is longer than ``max_tokens`` and ``truncate`` is false.
+            OutOfMemoryError: the device has no memory for one text.
         """
         return self._encode(texts, self._passage_prompt, truncate=truncate)
 
@@ -77,41 +93,62 @@ class SentenceEncoder:
 
         Raises:
             InputError: a question is longer than ``max_tokens``.
+            OutOfMemoryError: the device has no memory for one question.
         """
         return self._encode(texts, self._query_prompt, truncate=False)
 
     def _encode(self, texts: Sequence[str], prompt: str, *, truncate: bool) -> FloatMatrix:
-        if not texts:
-            return np.empty((0, self.dim), dtype=np.float32)
-        if not truncate:
-            for number, tokens in enumerate(self.count_tokens([prompt + text for text in texts]), start=1):
-                if tokens > self.max_tokens:
-                    raise InputError(
-                        f"text {number} of {len(texts)} has {tokens} tokens, {self._weights.name!r} reads "
-                        f"{self.max_tokens}; shorten or split it"
-                    )
-        with self._lock:
-            rows = self._model.encode(list(texts), prompt=prompt, normalize_embeddings=True, show_progress_bar=False)
-        return np.asarray(rows, dtype=np.float32)
+        rows = np.empty((len(texts), self.dim), dtype=np.float32)
+        prompted = [prompt + text for text in texts]
+        done = 0
+        for ids, found in run_texts(
+            self._runner,
+            self._tokenizer,
+            prompted,
+            ("dense",),
+            max_tokens=self.max_tokens,
+            truncate=truncate,
+            name=repr(self._name),
+        ):
+            rows[done : done + len(ids)] = found["dense"]
+            done += len(ids)
+        return rows
 
 
-def _load(weights: Weights, device: str) -> SentenceTransformer:
+def load_sentence(weights: Weights) -> Transformer:
+    """Load the backbone, pooling and final layers of a sentence-transformers model, in float32 on the CPU.
+
+    Raises:
+        ConfigError: the folder asks for what is not supported; see ``layout.py``.
+        UnavailableError: a file is missing, unreadable, or lacks parameters.
+    """
+    from transformers import AutoModel
+
+    from rag_pipeline.encoders.heads import DenseHead
+    from rag_pipeline.encoders.runner import Transformer
+
+    layout = read_layout(weights)
+    # BERT's pooler is trained for its first task only; many published files leave it out.
+    backbone = load_model(cast("type[PreTrainedModel]", AutoModel), layout.folder, unused=("pooler.",))
+    heads = DenseHead([module for layer in layout.layers for module in _dense(layer)], layout.first)
+    return Transformer(backbone, layout.pooling, heads.eval(), layout.first_position, layout.pads)
+
+
+def _dense(layer: DenseLayer) -> list[torch.nn.Module]:
+    """Return the linear layer, with its weights, and its activation."""
+    import torch
     from safetensors import SafetensorError
-    from sentence_transformers import SentenceTransformer
-    from transformers.utils.logging import disable_progress_bar
+    from safetensors.torch import load_file
 
-    # It would draw "Loading weights" on stderr, even where that is a file.
-    disable_progress_bar()  # type: ignore[no-untyped-call]
+    linear = torch.nn.Linear(layer.width_in, layer.width_out, bias=layer.bias)
+    safe, pickled = layer.folder / "model.safetensors", layer.folder / "pytorch_model.bin"
     try:
-        return SentenceTransformer(
-            str(weights.folder),
-            device=device,
-            local_files_only=True,
-            trust_remote_code=False,
-            model_kwargs={"dtype": "float32"},
-        )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as exc:
+        state = load_file(safe) if safe.is_file() else torch.load(pickled, map_location="cpu", weights_only=True)
+        linear.load_state_dict({name.removeprefix("linear."): values for name, values in state.items()})
+    except (OSError, RuntimeError, ValueError, EOFError, UnpicklingError, SafetensorError) as exc:
         reason = str(exc).strip().split("\n", 1)[0]
-        raise UnavailableError(
-            f"cannot load the weights in {weights.folder} ({reason}); run `rag models verify {weights.name}`"
-        ) from exc
+        raise UnavailableError(f"cannot load the layer in {layer.folder} ({reason}); complete the folder") from exc
+    kind = getattr(torch.nn, layer.activation, None)
+    if not (isinstance(kind, type) and issubclass(kind, torch.nn.Module)):
+        raise ConfigError(f"{layer.folder / 'config.json'}: torch.nn has no {layer.activation!r}; correct it")
+    return [linear, kind()]

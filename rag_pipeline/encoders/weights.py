@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from rag_pipeline.encoders.folders import kind_of, own_files
 from rag_pipeline.encoders.hashes import file_hashes, remembered_hashes, sha256_of
 from rag_pipeline.encoders.registry import HubSource, Model, PinnedFile, WheelSource, find, registry
 from rag_pipeline.errors import UnavailableError
@@ -23,22 +24,6 @@ from rag_pipeline.errors import UnavailableError
 __all__ = ["FileCheck", "ListedModel", "Weights", "list_models", "locate", "pull", "registry", "verify"]
 
 State = Literal["ok", "missing", "wrong size", "wrong hash"]
-
-_NEEDED: Mapping[str, tuple[tuple[str, ...], ...]] = {
-    "onnx": (("model.onnx",), ("tokenizer.json",)),
-    "onnx-reranker": (("model.onnx",), ("tokenizer.json",)),
-    "sentence": (("modules.json",), ("config.json",), ("tokenizer.json",), ("model.safetensors", "pytorch_model.bin")),
-    "bge-m3": (
-        ("config.json",), ("tokenizer.json",), ("model.safetensors", "pytorch_model.bin"),
-        ("sparse_linear.pt",), ("colbert_linear.pt",),
-    ),
-    "clip": (
-        ("config.json",), ("tokenizer.json",), ("preprocessor_config.json",),
-        ("model.safetensors", "pytorch_model.bin"),
-    ),
-    "torch-reranker": (("config.json",), ("tokenizer.json",), ("model.safetensors", "pytorch_model.bin")),
-}  # fmt: skip
-"""What each loader needs in a folder of the user's own; of alternatives, the first one there is loaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,33 +82,24 @@ def locate(
     """Find a model's weights and check them; a SHA-256 is computed again only where size or time of a file changed.
 
     Args:
-        name: A model of the registry.
+        name: A model of the registry; with ``path``, any name, which then marks the index.
         models_dir: Folder of fetched models, and of the notes on what was verified.
         path: A folder of the user's own, in place of the pinned weights. Its files are hashed for the fingerprint,
-            which equals the pinned one only where the files do.
+            which equals the pinned one only where the files do. Under a name that the registry does not have, its
+            files tell what it is.
         models: The registry, unless it is the project's own.
 
     Raises:
-        ConfigError: the registry has no such model.
+        ConfigError: the registry has no such model, or a folder under another name is of no known kind.
         UnavailableError: a file is missing, or is not the pinned one.
     """
-    model = find(name, models)
-    if path is not None:
-        folder, names = path, _own_files(model, path)
-    else:
-        folder, names = _pinned_folder(model, models_dir), [file.name for file in model.files]
-    hashes = file_hashes(folder, names, _note(model, folder, models_dir))
     if path is None:
-        for file in model.files:
-            if hashes[file.name] != file.sha256:
-                raise UnavailableError(
-                    f"{folder / file.name} is not the pinned file of {name!r}: SHA-256 {hashes[file.name][:12]}..., "
-                    f"expected {file.sha256[:12]}...; {_remedy(model)}"
-                )
-    digest = hashlib.sha256("".join(f"{name} {hashes[name]}\n" for name in sorted(hashes)).encode()).hexdigest()
-    return Weights(
-        name, folder, model.loader, f"{name}@{digest[:16]}", {name: folder / name for name in names}, model.options
-    )
+        return _pinned(find(name, models), models_dir)
+    model = (registry() if models is None else models).get(name)
+    loader = model.loader if model else kind_of(name, path)
+    names = own_files(name, loader, path, [file.name for file in model.files] if model else [])
+    hashes = file_hashes(path, names, _note(name, path, models_dir))
+    return _weights(name, path, loader, hashes, model.options if model else {})
 
 
 def verify(name: str, models_dir: Path, *, models: Mapping[str, Model] | None = None) -> list[FileCheck]:
@@ -183,6 +159,23 @@ def pull(
 # ------------------------------------------------------------------------------------ the parts
 
 
+def _weights(name: str, folder: Path, loader: str, hashes: Mapping[str, str], options: Mapping[str, object]) -> Weights:
+    digest = hashlib.sha256("".join(f"{file} {hashes[file]}\n" for file in sorted(hashes)).encode()).hexdigest()
+    return Weights(name, folder, loader, f"{name}@{digest[:16]}", {file: folder / file for file in hashes}, options)
+
+
+def _pinned(model: Model, models_dir: Path) -> Weights:
+    folder = _pinned_folder(model, models_dir)
+    hashes = file_hashes(folder, [file.name for file in model.files], _note(model.name, folder, models_dir))
+    for file in model.files:
+        if hashes[file.name] != file.sha256:
+            raise UnavailableError(
+                f"{folder / file.name} is not the pinned file of {model.name!r}: SHA-256 {hashes[file.name][:12]}..., "
+                f"expected {file.sha256[:12]}...; {_remedy(model)}"
+            )
+    return _weights(model.name, folder, model.loader, hashes, model.options)
+
+
 def _pinned_folder(model: Model, models_dir: Path) -> Path:
     folder = model.folder(models_dir)
     if folder is None:
@@ -201,20 +194,6 @@ def _pinned_folder(model: Model, models_dir: Path) -> Path:
                 f"bytes, expected {file.size}; {_remedy(model)}"
             )
     return folder
-
-
-def _own_files(model: Model, folder: Path) -> list[str]:
-    names = {file.name for file in model.files if (folder / file.name).is_file()}
-    for choices in _NEEDED[model.loader]:
-        found = [name for name in choices if (folder / name).is_file()]
-        if not found:
-            raise UnavailableError(
-                f"{folder} has no {' or '.join(choices)}, which {model.name!r} needs; complete the folder or unset path"
-            )
-        names.add(found[0])
-    if model.loader == "sentence":
-        names.update(file.relative_to(folder).as_posix() for file in folder.glob("[0-9]_*/*") if file.is_file())
-    return sorted(names)
 
 
 def _remedy(model: Model) -> str:
@@ -237,13 +216,13 @@ def _listed(model: Model, models_dir: Path) -> ListedModel:
     verified = False
     if present and folder is not None:
         pinned = {file.name: file.sha256 for file in model.files}
-        verified = remembered_hashes(folder, pinned, _note(model, folder, models_dir)) == pinned
+        verified = remembered_hashes(folder, pinned, _note(model.name, folder, models_dir)) == pinned
     return ListedModel(model, folder, present, verified)
 
 
-def _note(model: Model, folder: Path, models_dir: Path) -> Path:
+def _note(name: str, folder: Path, models_dir: Path) -> Path:
     place = hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:12]
-    return models_dir / ".verified" / f"{model.name}-{place}.json"
+    return models_dir / ".verified" / f"{name.replace('/', '--')}-{place}.json"
 
 
 def _fetch(source: HubSource, file: PinnedFile, folder: Path, endpoint: str | None) -> None:

@@ -6,21 +6,28 @@ knows nothing of nodes, of fusion, or of where the passages come from.
 
 from __future__ import annotations
 
+import logging
+import threading
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from rag_pipeline.encoders.checkpoint import load_model, load_tokenizer, resolve_device, run_batches
-from rag_pipeline.errors import UnavailableError
+from rag_pipeline.encoders.checkpoint import load_model, load_tokenizer, read_config
+from rag_pipeline.errors import OutOfMemoryError, UnavailableError
+from rag_pipeline.protocols import Reranker
 
 if TYPE_CHECKING:
     from tokenizers import Encoding
 
-__all__ = ["OnnxReranker", "TorchReranker"]
+    from rag_pipeline.encoders.runner import Runner, Transformer
+
+__all__ = ["FallbackReranker", "OnnxReranker", "TorchReranker", "load_reranker"]
+
+logger = logging.getLogger(__name__)
 
 
 class _CrossEncoder(ABC):
@@ -38,7 +45,7 @@ class _CrossEncoder(ABC):
         windows that overlap by a quarter, and the best window is the passage's score.
 
         Raises:
-            UnavailableError: the device has no memory for one pair.
+            OutOfMemoryError: the device has no memory for one pair.
         """
         pairs, owners = self._pairs(query, passages)
         best = np.full(len(passages), -np.inf, dtype=np.float32)
@@ -55,7 +62,7 @@ class _CrossEncoder(ABC):
             question.truncate(half)
         room = self.max_tokens - self._tokenizer.num_special_tokens_to_add(is_pair=True) - len(question)
         pairs, owners = [], []
-        for number, passage in enumerate(self._tokenizer.encode_batch(list(passages), add_special_tokens=False)):
+        for number, passage in enumerate(self._tokenizer.encode_batch_fast(list(passages), add_special_tokens=False)):
             passage.truncate(room, stride=room // 4)
             windows = [passage, *passage.overflowing]
             pairs += [self._tokenizer.post_process(question, window) for window in windows]
@@ -112,55 +119,105 @@ class OnnxReranker(_CrossEncoder):
         return logits
 
 
-class TorchReranker(_CrossEncoder):
-    """The published bge-reranker models (v2-m3, base, large): XLM-R with a classifier of one logit.
+def load_reranker(folder: Path) -> Transformer:
+    """Load a published bge-reranker (v2-m3, base, large), float32, on the CPU; a runner takes it from there.
 
     Args:
-        folder: holds ``config.json``, ``tokenizer.json`` and the weights.
-        fingerprint: model and weights, for traces and reports.
-        max_tokens: tokens of one pair; v2-m3 has positions for 8192, and was trained and measured at 512.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; float32 on the CPU, float16 on CUDA.
-        batch_tokens: tokens of one forward, padding included.
+        folder: holds ``config.json`` and the weights of XLM-R with a classifier of one logit.
 
     Raises:
         UnavailableError: a file is missing, unreadable or of another kind of model.
     """
+    from transformers import XLMRobertaForSequenceClassification
 
-    def __init__(
-        self,
-        folder: Path,
-        fingerprint: str,
-        *,
-        max_tokens: int = 512,
-        device: str = "auto",
-        batch_tokens: int = 8192,
-    ) -> None:
-        from transformers import XLMRobertaForSequenceClassification
+    from rag_pipeline.encoders.heads import LogitHead
+    from rag_pipeline.encoders.runner import Transformer
 
-        super().__init__(folder, fingerprint, max_tokens)
-        self._device = resolve_device(device)
-        self._model = load_model(XLMRobertaForSequenceClassification, folder, self._device)
-        config = self._model.config
-        if config.num_labels != 1:
-            raise UnavailableError(f"the model in {folder} gives {config.num_labels} logits, not 1; choose a reranker")
-        self.max_tokens = min(max_tokens, config.max_position_embeddings - 2)
-        self._pad = cast(int, config.pad_token_id)
-        self._batch_tokens = batch_tokens
+    model = load_model(XLMRobertaForSequenceClassification, folder)
+    if model.config.num_labels != 1:
+        raise UnavailableError(
+            f"the model in {folder} gives {model.config.num_labels} logits, not 1; choose a reranker"
+        )
+    first_position = cast(int, model.config.pad_token_id) + 1
+    return Transformer(model.roberta, "cls", LogitHead(model.classifier).eval(), first_position=first_position)
+
+
+class TorchReranker(_CrossEncoder):
+    """The published bge-reranker models (v2-m3, base, large): XLM-R with a classifier of one logit.
+
+    Args:
+        folder: the published files; ``config.json`` and ``tokenizer.json`` are read.
+        fingerprint: model and weights, for traces and reports.
+        runner: runs what :func:`load_reranker` loads from this folder.
+        max_tokens: tokens of one pair; v2-m3 has positions for 8192, and was trained and measured at 512.
+
+    Raises:
+        UnavailableError: a file is missing or unreadable.
+    """
+
+    def __init__(self, folder: Path, fingerprint: str, runner: Runner, *, max_tokens: int = 512) -> None:
+        # XLM-R counts positions from pad_token_id + 1, so two of its positions are never used.
+        positions = cast(int, read_config(folder)["max_position_embeddings"])
+        super().__init__(folder, fingerprint, min(max_tokens, positions - 2))
+        self._runner = runner
 
     def _logits(self, pairs: Sequence[Encoding]) -> npt.NDArray[np.float32]:
-        import torch
+        logits = self._runner.run([pair.ids for pair in pairs], ("logit",))["logit"]
+        return np.array(logits, dtype=np.float32).reshape(len(pairs))
 
-        logits = np.empty(len(pairs), dtype=np.float32)
 
-        def forward(batch: list[int]) -> None:
-            ids = torch.full((len(batch), len(pairs[batch[0]])), self._pad, dtype=torch.int64)
-            mask = torch.zeros_like(ids)
-            for line, row in enumerate(batch):
-                ids[line, : len(pairs[row])] = torch.tensor(pairs[row].ids)
-                mask[line, : len(pairs[row])] = 1
-            with torch.inference_mode():
-                output = self._model(input_ids=ids.to(self._device), attention_mask=mask.to(self._device))
-                logits[batch] = output.logits.squeeze(-1).float().cpu().numpy()
+class FallbackReranker:
+    """A reranker, and a smaller one in its place once the device has had no memory for the first.
 
-        run_batches([len(pair) for pair in pairs], self._batch_tokens, forward)
-        return logits
+    From then on the second scores everything, under a fingerprint that says so. The question at which it happened is
+    scored again from the start: logits of two models have no common scale.
+
+    Args:
+        first: loads the reranker that is wanted.
+        second: loads the one that takes its place; called only when it must.
+    """
+
+    def __init__(self, first: Callable[[], Reranker], second: Callable[[], Reranker]) -> None:
+        self._load_second = second
+        self._lock = threading.Lock()
+        self._fallen = False
+        self._model: Reranker | None = None
+        try:
+            self._model = first()
+        except OutOfMemoryError as exc:
+            self._leave_first(exc)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the model that scores; of the second one, with the reason why it does."""
+        model = self._current()
+        return f"{model.fingerprint} (fallback: no memory for the first)" if self._fallen else model.fingerprint
+
+    def score(self, query: str, passages: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Return (n,) float32 raw logits, one for each passage, all of them from one model.
+
+        Raises:
+            OutOfMemoryError: the device has no memory for the second model, either.
+        """
+        fallen = self._fallen
+        try:
+            return self._current().score(query, passages)
+        except OutOfMemoryError as exc:
+            if fallen:
+                raise
+            self._leave_first(exc)
+        # Outside of the handler: the error holds on to the first model, whose memory the second needs.
+        return self._current().score(query, passages)
+
+    def _leave_first(self, why: OutOfMemoryError) -> None:
+        with self._lock:
+            if not self._fallen:
+                # Its words, not the error itself: whoever keeps the record would keep the first model by its traceback.
+                logger.warning("the fallback reranker takes over: %s", str(why))
+                self._model, self._fallen = None, True
+
+    def _current(self) -> Reranker:
+        with self._lock:
+            if self._model is None:
+                self._model = self._load_second()
+            return self._model

@@ -1,53 +1,62 @@
-"""Batches keep to their budget, and shrink for one reason only."""
+"""Devices and precisions mean what their names say."""
+
+import json
+from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from transformers import XLMRobertaModel
 
-from rag_pipeline.encoders.checkpoint import run_batches, token_batches
-from rag_pipeline.errors import UnavailableError
+from rag_pipeline.encoders.checkpoint import load_model, read_config, resolve_devices, resolve_dtype
+from rag_pipeline.errors import ConfigError, UnavailableError
 
-
-@given(st.lists(st.integers(1, 50)), st.integers(1, 100))
-def test_every_row_is_in_one_batch_within_the_budget(lengths: list[int], budget: int) -> None:
-    batches = list(token_batches(lengths, budget))
-    assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
-    for batch in batches:
-        assert len(batch) == 1 or max(lengths[row] for row in batch) * len(batch) <= budget
-    longest = [lengths[batch[0]] for batch in batches]
-    assert longest == sorted(longest, reverse=True)
+CPU = torch.device("cpu")
+CUDA = [torch.device("cuda", number) for number in range(torch.cuda.device_count())]
 
 
-def test_a_batch_without_memory_is_halved() -> None:
-    done: list[list[int]] = []
-
-    def forward(batch: list[int]) -> None:
-        if len(batch) > 2:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        done.append(batch)
-
-    run_batches([5, 5, 5, 5, 5], 100, forward)
-    assert done == [[0, 1], [2], [3, 4]]
+def test_auto_is_every_cuda_device_or_the_cpu() -> None:
+    assert resolve_devices("cpu") == [CPU]
+    assert resolve_devices("auto") == (CUDA or [CPU])
 
 
-def test_an_input_without_memory_is_named() -> None:
-    def forward(batch: list[int]) -> None:
-        if 1 in batch:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-
-    with pytest.raises(UnavailableError, match=r"input 2 of 3 \(7 tokens\) does not fit the memory"):
-        run_batches([5, 7, 5], 100, forward)
+@pytest.mark.skipif(not CUDA, reason="no CUDA device on this machine")
+def test_cuda_is_all_and_a_number_is_one() -> None:
+    assert resolve_devices("cuda") == CUDA
+    assert resolve_devices("cuda:0") == [torch.device("cuda", 0)]
 
 
-def test_any_other_error_surfaces_at_once() -> None:
-    calls = 0
+def test_other_names_are_refused() -> None:
+    for name in ("tpu", "meta", "cuda:x"):
+        with pytest.raises(ConfigError, match=rf"device '{name}' .* use auto, cpu, cuda or cuda:N"):
+            resolve_devices(name)
+    with pytest.raises(UnavailableError, match="device 'cuda:99' is not on this machine"):
+        resolve_devices("cuda:99")
 
-    def forward(batch: list[int]) -> None:
-        nonlocal calls
-        calls += 1
-        raise RuntimeError("a defect")
 
-    with pytest.raises(RuntimeError, match="a defect"):
-        run_batches([5, 5], 100, forward)
-    assert calls == 1
+@pytest.mark.skipif(bool(CUDA), reason="there is a CUDA device on this machine")
+def test_cuda_must_be_there() -> None:
+    with pytest.raises(UnavailableError, match="device 'cuda' is not on this machine"):
+        resolve_devices("cuda")
+
+
+def test_auto_is_full_precision_on_the_cpu_only() -> None:
+    assert resolve_dtype("auto", CPU) == torch.float32
+    assert resolve_dtype("auto", torch.device("cuda", 1)) == torch.float16
+    assert resolve_dtype("bfloat16", CPU) == torch.bfloat16
+    with pytest.raises(ConfigError, match="dtype 'int8' is not known; use auto, float32, bfloat16, float16"):
+        resolve_dtype("int8", CPU)
+
+
+def test_weights_are_loaded_in_the_precision_that_is_asked_for(tiny_bge_m3: Path) -> None:
+    assert load_model(XLMRobertaModel, tiny_bge_m3).dtype == torch.float32
+    assert load_model(XLMRobertaModel, tiny_bge_m3, dtype=torch.bfloat16).dtype == torch.bfloat16
+
+
+def test_a_config_that_cannot_be_read_is_refused(tiny_bge_m3: Path, tmp_path: Path) -> None:
+    assert read_config(tiny_bge_m3)["hidden_size"] == 64
+    with pytest.raises(UnavailableError, match=r"config\.json is missing"):
+        read_config(tmp_path)
+    for content in ("not JSON", json.dumps([1])):
+        (tmp_path / "config.json").write_text(content, encoding="utf-8")
+        with pytest.raises(UnavailableError, match=r"cannot read .*config\.json .*; run: rag models verify"):
+            read_config(tmp_path)

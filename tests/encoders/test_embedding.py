@@ -1,6 +1,7 @@
 """LlamaIndex's methods, sync and async, lead to the encoder's and give its numbers."""
 
 import asyncio
+import base64
 import json
 from collections.abc import Collection, Sequence
 from io import BytesIO
@@ -10,7 +11,9 @@ import numpy as np
 import pytest
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.embeddings import MultiModalEmbedding
-from llama_index.core.schema import TextNode
+from llama_index.core.indices.utils import embed_image_nodes
+from llama_index.core.schema import ImageNode, TextNode
+from PIL import Image
 
 from rag_pipeline.encoders.embedding import ImageTextEmbedding, TextEmbedding
 from rag_pipeline.errors import ConfigError, InputError, MismatchError
@@ -110,6 +113,38 @@ def test_texts_are_encoded_to_find_pictures() -> None:
     assert asyncio.run(model.aget_text_embedding("a")) == asyncio.run(model.aget_query_embedding("a")) == [1.0, 0.0]
     assert model.get_text_embedding_batch(["a", "b"]) == [[1.0, 0.0]] * 2
     assert asyncio.run(model.aget_text_embedding_batch(["a"])) == [[1.0, 0.0]]
+
+
+def test_clip_takes_the_place_of_clip_embedding(tiny_clip: Path, tmp_path: Path) -> None:
+    """A real CLIP of random weights, called as LlamaIndex's multi-modal index calls its ClipEmbedding."""
+    from rag_pipeline.encoders.clip import ClipEncoder  # imports torch
+
+    encoder = ClipEncoder(tiny_clip, "tiny", device="cpu")
+    model = ImageTextEmbedding(encoder=encoder, embed_batch_size=2)
+    paths = []
+    for number in range(5):
+        pixels = np.random.default_rng(number).integers(0, 256, (9, 9, 3), dtype=np.uint8)
+        paths.append(tmp_path / f"{number}.png")
+        Image.fromarray(pixels).resize((300, 240)).save(paths[-1])
+    contents = [path.read_bytes() for path in paths]
+    expected = encoder.encode_images(contents)
+    assert np.ptp(expected @ expected.T) > 0.01, "vectors that are all equal would prove nothing"
+    read = BytesIO(contents[1])
+    read.seek(0, 2)
+    for one in (str(paths[1]), paths[1], BytesIO(contents[1]), read):
+        np.testing.assert_allclose(model.get_image_embedding(one), expected[1], atol=1e-5)
+        np.testing.assert_allclose(asyncio.run(model.aget_image_embedding(one)), expected[1], atol=1e-5)
+    mixed = [str(paths[0]), BytesIO(contents[1]), paths[2], str(paths[3]), BytesIO(contents[4])]
+    np.testing.assert_allclose(model.get_image_embedding_batch(mixed), expected, atol=1e-5)
+    np.testing.assert_allclose(asyncio.run(model.aget_image_embedding_batch(mixed)), expected, atol=1e-5)
+    nodes = [ImageNode(image_path=str(paths[0])), ImageNode(image=base64.b64encode(contents[1]).decode())]
+    found = embed_image_nodes(nodes, model)
+    np.testing.assert_allclose([found[node.node_id] for node in nodes], expected[:2], atol=1e-5)
+    texts = ["a red pump", "a blue tank", "sales by quarter " * 40]
+    wanted = encoder.encode_queries(texts)
+    np.testing.assert_allclose(model.get_text_embedding_batch(texts), wanted, atol=1e-5)
+    np.testing.assert_allclose(asyncio.run(model.aget_text_embedding_batch(texts)), wanted, atol=1e-5)
+    np.testing.assert_allclose(model.get_query_embedding(texts[0]), wanted[0], atol=1e-5)
 
 
 def test_a_picture_that_is_not_there_is_named(tmp_path: Path) -> None:

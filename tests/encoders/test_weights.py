@@ -135,6 +135,52 @@ class TestOwnFolder:
         assert locate("all-MiniLM-L6-v2", tmp_path, own).fingerprint != before.fingerprint
 
 
+class TestOwnName:
+    """A folder of the user's own under a name that the registry does not have."""
+
+    @pytest.mark.parametrize(
+        ("loader", "content"),
+        [
+            ("sentence", {"modules.json": b"[]", "config.json": b"{}"}),
+            (
+                "bge-m3",
+                {"config.json": b"{}", "modules.json": b"[]", "sparse_linear.pt": b"", "colbert_linear.pt": b""},
+            ),
+            ("torch-reranker", {"config.json": b'{"architectures": ["XLMRobertaForSequenceClassification"]}'}),
+            ("clip", {"config.json": b'{"architectures": ["CLIPModel"]}', "preprocessor_config.json": b"{}"}),
+        ],
+    )
+    def test_its_files_tell_what_it_is(self, loader: str, content: dict[str, bytes], tmp_path: Path) -> None:
+        own = write(tmp_path / "own", content | {"tokenizer.json": b"{}", "model.safetensors": b"x"})
+        weights = locate("someone/mine", tmp_path / "models", own)
+        assert (weights.loader, weights.name, weights.options) == (loader, "someone/mine", {})
+        assert weights.fingerprint.startswith("someone/mine@")
+        assert content.keys() - {"modules.json"} <= weights.files.keys()
+
+    def test_what_a_sentence_folder_says_counts(self, tmp_path: Path) -> None:
+        names = ["modules.json", "config.json", "tokenizer.json", "model.safetensors", "1_Pooling/config.json"]
+        own = write(tmp_path / "own", dict.fromkeys([*names, "README.md"], b"x"))
+        before = locate("mine", tmp_path, own)
+        assert sorted(before.files) == sorted(names)
+        write(own, {"config_sentence_transformers.json": b'{"prompts": {}}'})
+        after = locate("mine", tmp_path, own)
+        assert sorted(after.files) == sorted([*names, "config_sentence_transformers.json"])
+        assert after.fingerprint != before.fingerprint
+
+    def test_a_folder_of_no_known_kind(self, tmp_path: Path) -> None:
+        write(tmp_path / "own", {"config.json": b'{"architectures": ["LlamaForCausalLM"]}'})
+        with pytest.raises(ConfigError, match=r"own is neither a sentence-transformers model .*registry has no 'mine'"):
+            locate("mine", tmp_path, tmp_path / "own")
+
+    def test_no_folder(self, tmp_path: Path) -> None:
+        with pytest.raises(UnavailableError, match=r"there is no folder .*gone, the path of 'mine'; correct it"):
+            locate("mine", tmp_path, tmp_path / "gone")
+
+    def test_without_a_path_it_is_no_model(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match=r"no model is called 'mine'; choose one of .*, or set path"):
+            locate("mine", tmp_path)
+
+
 class TestWheel:
     def test_no_code_of_the_package_runs(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         package = tmp_path / "site" / "carrier_of_weights"

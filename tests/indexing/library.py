@@ -13,11 +13,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
+from typing import cast
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
 from rag_pipeline.documents.discover import discover
 from rag_pipeline.documents.figures import readable_name
+from rag_pipeline.encoders.cache import EmbeddingCache
+from rag_pipeline.encoders.cached import CachedText, ThreeWayEncoder
 from rag_pipeline.errors import InputError, MissingProgramError, UnavailableError
 from rag_pipeline.indexing.ingest import Ingestor, IngestReport, Progress
 from rag_pipeline.indexing.manifest import Manifest
@@ -154,13 +157,18 @@ class Bench:
 
 
 @contextlib.contextmanager
-def open_bench(index: Path) -> Iterator[Bench]:
-    """Open an index over the real engine."""
+def open_bench(index: Path, *, cached: bool = False) -> Iterator[Bench]:
+    """Open an index over the real engine; with ``cached``, what is encoded is kept beside it."""
     with EdgeStore.open(index, SCHEMA, MADE_BY, create=True) as store:
         manifest = Manifest.open(index / "manifest.sqlite")
+        cache = EmbeddingCache(index / "cache.sqlite", 2**20, least_free=0)
+        encoder = HashEncoder(64)
+        if cached:
+            encoder = cast(HashEncoder, CachedText(cast(ThreeWayEncoder, encoder), "python", cache, queries=0))
         try:
-            yield Bench(index, store, manifest, HashEncoder(64), ParagraphParser())
+            yield Bench(index, store, manifest, encoder, ParagraphParser())
         finally:
+            cache.close()
             manifest.close()
 
 

