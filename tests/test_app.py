@@ -125,6 +125,7 @@ class TestCache:
         assert (status["entries"], status["hit_rate"]) == (4, 0.5)
         assert status["last_run"] == {"hits": 4, "misses": 0, "hit_rate": 1.0}
 
+    @pytest.mark.soak
     def test_it_can_be_turned_off(self, documents: Path, tmp_path: Path) -> None:
         settings = Settings(index=tmp_path / "rag", cache=CacheSettings(max_mb=0, queries=0))
         with RagPipeline(settings) as rag:

@@ -54,6 +54,7 @@ def test_a_plan_is_readable(library: Path, tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.soak
 def test_quarantined_files_are_tried_again_when_asked(library: Path, tmp_path: Path) -> None:
     (library / "broken.docx").write_bytes(b"PK\x03\x04 not a document")
     first = document(rag("ingest", library, "--index", tmp_path / "rag", "--json"))
@@ -62,6 +63,7 @@ def test_quarantined_files_are_tried_again_when_asked(library: Path, tmp_path: P
     assert again["files"]["unchanged"] == 3
 
 
+@pytest.mark.soak
 def test_watching_goes_on_until_it_is_interrupted(library: Path, tmp_path: Path) -> None:
     index = tmp_path / "rag"
     command = [*RAG, "ingest", str(library), "--index", str(index), "--watch", "--json"]
@@ -87,6 +89,7 @@ def test_watching_a_missing_folder_is_an_error(tmp_path: Path) -> None:
     assert_one_line(rag("ingest", tmp_path / "absent", "--watch", "--index", tmp_path / "rag"), 2, "does not exist")
 
 
+@pytest.mark.soak
 def test_a_snapshot_is_the_index_as_one_file(library: Path, tmp_path: Path) -> None:
     index, copy, file = tmp_path / "rag", tmp_path / "copy", tmp_path / "index.tar.gz"
     document(rag("ingest", library, "--index", index, "--json"))

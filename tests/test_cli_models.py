@@ -14,6 +14,7 @@ def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("models")
 
 
+@pytest.mark.soak
 def test_a_model_is_quantized_validated_and_used(models_dir: Path, tmp_path: Path) -> None:
     made = document(rag("models", "quantize", NAME, "--json", RAG_MODELS_DIR=str(models_dir)))
     assert set(made) == {"model", "graphs"}

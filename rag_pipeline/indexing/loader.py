@@ -110,7 +110,9 @@ class Loader:
 
         tell()
         with Stages(self._shop.queue, on_stop=parser.stop) as stages:
-            parsed = stages.ahead(parser.parse_all(self._plan.parse))
+            # Largest first: one that came last would be parsed on one core, and encoded, while all else is done.
+            largest_first = sorted(self._plan.parse, key=lambda source: -source.size)
+            parsed = stages.ahead(parser.parse_all(largest_first))
             jobs = stages.ahead(self._jobs(parsed))
             for item in stages.ahead(self._shop.batches.batches(jobs), while_waiting=tell):
                 if isinstance(item, Failed):
