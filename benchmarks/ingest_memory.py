@@ -26,7 +26,7 @@ COMPACT = Path(__file__).parent.parent / "configs" / "compact.yaml"
 class HashVectors:
     """A TextEncoder without a model: tokens are words, a vector is the sum of two of 4,096 that are stored."""
 
-    fingerprint, dim, max_tokens, sparse_needs_idf = "hashed-words", 384, 512, True
+    fingerprint, dim, max_tokens, sparse_needs_idf, late = "hashed-words", 384, 512, True, False
 
     def __init__(self) -> None:
         self._stored = np.random.default_rng(0).normal(size=(4096, self.dim)).astype(np.float32)

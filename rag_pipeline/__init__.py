@@ -17,13 +17,15 @@ if TYPE_CHECKING:
     from rag_pipeline.errors import ConfigError, InputError, MismatchError, RagError, UnavailableError
 
 # Unstructured phones home on import and on every call, huggingface_hub asks its hub for revisions, Qdrant's server
-# reports usage: all are told not to before any of them is imported. A value that the user has set is kept.
+# reports usage, ONNX Runtime (since 1.29) sends every session to its maker and keeps an id of the machine: all are told
+# not to before any of them is imported. A value that the user has set is kept.
 NO_TELEMETRY = {
     "DO_NOT_TRACK": "1",
     "SCARF_NO_ANALYTICS": "true",
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "QDRANT__TELEMETRY_DISABLED": "true",
+    "ORT_DISABLE_TELEMETRY": "1",
 }
 for _name, _value in NO_TELEMETRY.items():
     os.environ.setdefault(_name, _value)

@@ -1,56 +1,40 @@
-"""The face of the package: :class:`RagPipeline`, settings wired into one object.
+"""The face of the package: :class:`RagPipeline`, a folder in, search and cited answers out.
 
-Every part is built on first use, so `rag status` loads no model and `rag search` loads no parser.
+Enters: folders and questions. Leaves: reports, hits and answers. The parts that do it are those of ``wired.py``.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property, partial
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rag_pipeline.config import Settings, load_settings
 from rag_pipeline.errors import ConfigError, InputError, RagError, UnavailableError
-from rag_pipeline.parts import (
-    discover_all,
-    make_cross_encoder,
-    make_image_encoder,
-    make_ingestor,
-    make_synthesizer,
-    make_text_encoder,
-)
-from rag_pipeline.protocols import ImageEncoder, Reranker, TextEncoder
-from rag_pipeline.store.schema import CollectionSchema, Fingerprint
-from rag_pipeline.types import Answer, Evidence, Mode
+from rag_pipeline.evidence import Answer, Hits
+from rag_pipeline.parts import discover_all, make_ingestor
+from rag_pipeline.types import Context, Mode
+from rag_pipeline.wired import WiredParts
 
 if TYPE_CHECKING:
-    from llama_index.core.query_engine import RetrieverQueryEngine
-    from llama_index.core.response_synthesizers import BaseSynthesizer
-
-    from rag_pipeline.encoders.cache import EmbeddingCache
-    from rag_pipeline.encoders.embedding import TextEmbedding
     from rag_pipeline.indexing.ingest import IngestReport, Progress
-    from rag_pipeline.indexing.manifest import Manifest
     from rag_pipeline.indexing.snapshot import SnapshotReport
-    from rag_pipeline.retrieval.rerank import BgeReranker
-    from rag_pipeline.retrieval.retriever import HybridRetriever
+    from rag_pipeline.retrieval.calibration import Calibration
     from rag_pipeline.retrieval.trace import Trace
-    from rag_pipeline.store.edge import EdgeStore
-    from rag_pipeline.store.vector_store import RagVectorStore
+    from rag_pipeline.store.metadata_filters import FilterLike
 
 __all__ = ["RagPipeline"]
 
 log = logging.getLogger(__name__)
 
 
-class RagPipeline:
+class RagPipeline(WiredParts):
     """A folder of documents in, search and cited answers out.
 
     >>> rag = RagPipeline.from_config(index="/tmp/never-made")
@@ -59,10 +43,6 @@ class RagPipeline:
 
     Use it as a context manager, or call :meth:`close`, to let go of the index: one process holds it at a time.
     """
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self._store: EdgeStore | None = None
 
     @classmethod
     def from_config(cls, config: Path | str | None = None, *, index: Path | str | None = None) -> RagPipeline:
@@ -149,27 +129,34 @@ class RagPipeline:
         *,
         top_k: int | None = None,
         mode: Mode = "hybrid",
-        filters: Mapping[str, str | int] | None = None,
+        filters: FilterLike | None = None,
         image: bytes | None = None,
         rerank: bool = True,
+        context: Context = "none",
         trace: Trace | None = None,
-    ) -> list[Evidence]:
+    ) -> Hits:
         """Return the best ``top_k`` passages and figures, best first.
 
-        Only ``hybrid`` hits are reranked: a single leg is asked for to see that leg.
+        A text that stands in several places is one hit with all its paths. ``context`` adds to each hit the passages
+        beside it, or those of its section (:class:`~rag_pipeline.retrieval.context.ContextExpander` has the rules).
+        ``filters`` says what may be found: words as in ``rag search --filter``, a ``Filter`` of ``filters.py``,
+        keys and their values, or LlamaIndex's ``MetadataFilters``.
+        Only ``hybrid`` hits are reranked: a single leg is asked for to see that leg. A picture (``image``, its bytes)
+        is looked for by the image leg; without a query that is the only one.
 
         Raises:
             InputError: the query is blank or too long.
-            ConfigError: ``mode`` is "image" and the profile has no image encoder.
+            ConfigError: pictures are asked for and the profile has no image encoder, or a picture is given with a mode
+                that has no place for it.
             UnavailableError: there is no index, or another process holds it.
         """
         from llama_index.core.schema import QueryBundle
 
         from rag_pipeline.retrieval.evidence import evidence_of
-        from rag_pipeline.retrieval.trace import Trace, step, tracing
+        from rag_pipeline.retrieval.trace import step
 
         top_k = top_k or self.settings.search.top_k
-        with tracing(trace or Trace()), step("total"):
+        with self._traced(trace) as running:
             with step("load"):
                 reranker = self.reranker if rerank and mode == "hybrid" and image is None else None
                 retriever = self.retriever
@@ -177,10 +164,48 @@ class RagPipeline:
             nodes = retriever.search(query, top_k=depth, mode=mode, filters=filters, image=image)
             if reranker:
                 nodes = reranker.postprocess_nodes(nodes, QueryBundle(query))
-        return [evidence_of(node, rank) for rank, node in enumerate(nodes[:top_k], start=1)]
+            else:
+                running.record_reranking(f"off: {_why_not_reranked(rerank, mode, image)}", {})
+            nodes = self._expander(context, top_n=top_k).postprocess_nodes(nodes)
+        return Hits(evidence_of(node, rank) for rank, node in enumerate(nodes, start=1))
 
-    def ask(self, question: str) -> Answer:
+    def search_many(
+        self,
+        queries: Sequence[str],
+        *,
+        top_k: int | None = None,
+        mode: Mode = "hybrid",
+        filters: FilterLike | None = None,
+        rerank: bool = True,
+    ) -> list[Hits]:
+        """Return what :meth:`search` returns, for each query: encoded together, found in one request to the engine.
+
+        Raises:
+            InputError: a query is blank or too long.
+            ConfigError: ``mode`` is "image" and the profile has no image encoder.
+            UnavailableError: there is no index, or another process holds it.
+        """
+        from llama_index.core.schema import QueryBundle
+
+        from rag_pipeline.retrieval.evidence import evidence_of
+
+        top_k = top_k or self.settings.search.top_k
+        reranker = self.reranker if rerank and mode == "hybrid" else None
+        depth = max(top_k, reranker.depth) if reranker else top_k
+        found = self.retriever.search_many(queries, top_k=depth, mode=mode, filters=filters)
+        if reranker:
+            found = [
+                reranker.postprocess_nodes(nodes, QueryBundle(query))
+                for query, nodes in zip(queries, found, strict=True)
+            ]
+        expander = self._expander("none", top_n=top_k)
+        found = [expander.postprocess_nodes(nodes) for nodes in found]
+        return [Hits(evidence_of(node, rank) for rank, node in enumerate(nodes, start=1)) for nodes in found]
+
+    def ask(self, question: str, *, filters: FilterLike | None = None, trace: Trace | None = None) -> Answer:
         """Answer from the documents, every statement cited, or abstain and say why.
+
+        ``filters`` are those of :meth:`search`.
 
         Raises:
             InputError: the question is blank or too long.
@@ -188,7 +213,58 @@ class RagPipeline:
         """
         from rag_pipeline.answering.query_engine import answer_of
 
-        return answer_of(self.query_engine.query(question))
+        with self._traced(trace):
+            engine = self.query_engine if filters is None else self._engine(filters)
+            return answer_of(engine.query(question))
+
+    @contextmanager
+    def _traced(self, trace: Trace | None) -> Iterator[Trace]:
+        """Fill ``trace``, or a new one, and keep it where the settings say so."""
+        from rag_pipeline.retrieval.trace import Trace, step, tracing
+
+        with tracing(trace or Trace()) as running, step("total"):
+            yield running
+        if self.settings.trace.keep:
+            self.traces.append(running)
+
+    def tune(
+        self,
+        queries: Path | str | None = None,
+        *,
+        sample: int = 200,
+        dry_run: bool = False,
+        on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+    ) -> Calibration:
+        """Find how much the legs count and how to rerank, on judged queries or on questions made of chunks.
+
+        What is found, with the evidence, goes into the index (``calibration.json``) and holds from the next search on.
+
+        Args:
+            queries: A folder in BEIR layout (``queries.jsonl``, ``qrels/test.tsv``) that judges what is in the index.
+            sample: How many chunks questions are made of, where there are no queries.
+            dry_run: Write nothing.
+            on_progress: Hears of (stage, done, total).
+
+        Raises:
+            InputError: the judgements name nothing in the index, or it has no text to make questions of.
+            UnavailableError: there is no index, or another process holds it.
+        """
+        from rag_pipeline.tuning import calibrate
+
+        found = calibrate(
+            self.settings,
+            self.open_store(),
+            self.encoder,
+            self._languages,
+            queries=None if queries is None else Path(queries),
+            sample=sample,
+            on_progress=on_progress,
+        )
+        if not dry_run:
+            found.write(self.settings.index)
+            for part in ("calibration", "cross_encoder", "retriever", "reranker", "synthesizer", "query_engine"):
+                self.__dict__.pop(part, None)
+        return found
 
     def export(self, *, vectors: bool = False) -> Iterator[dict[str, object]]:
         """Yield every point, ordered by id: ``id``, ``payload`` and, on request, ``vectors``, as JSON values."""
@@ -214,7 +290,7 @@ class RagPipeline:
     def restore_snapshot(
         self, file: Path | str, *, on_progress: Callable[[str, int, int], None] | None = None
     ) -> SnapshotReport:
-        """Make the index, which must not exist or be an empty folder, of a snapshot.
+        """Make the index, which must not exist or hold nothing but a cache, of a snapshot.
 
         Raises:
             ConfigError: there is an index already.
@@ -229,158 +305,13 @@ class RagPipeline:
     def _at(self, index: Path) -> Settings:
         return self.settings.model_copy(update={"index": index})
 
-    # ------------------------------------------------------------------ LlamaIndex's own kinds
 
-    @cached_property
-    def retriever(self) -> HybridRetriever:
-        """LlamaIndex ``BaseRetriever`` over every leg."""
-        from rag_pipeline.retrieval.retriever import HybridRetriever
-
-        search = self.settings.search
-        return HybridRetriever(
-            self.open_store(),
-            self.encoder,
-            image_encoder=self.image_encoder,
-            top_k=search.top_k,
-            leg_depth=search.leg_depth,
-            rrf_k=search.rrf_k,
-            exact_below=search.exact_below,
-            languages=self.manifest.languages(),
-        )
-
-    @cached_property
-    def reranker(self) -> BgeReranker | None:
-        """LlamaIndex ``BaseNodePostprocessor``, or None where the profile has no reranker."""
-        from rag_pipeline.retrieval.rerank import BgeReranker
-
-        chosen = self.settings.reranker
-        if chosen is None or self.cross_encoder is None:
-            return None
-        return BgeReranker(reranker=self.cross_encoder, depth=chosen.depth, top_n=chosen.depth, blend=chosen.blend)
-
-    @cached_property
-    def query_engine(self) -> RetrieverQueryEngine:
-        """LlamaIndex ``RetrieverQueryEngine`` whose answers cite page and exact quote."""
-        from rag_pipeline.answering.query_engine import build_query_engine
-
-        retriever = self.retriever.with_top_k(
-            self.settings.reranker.depth if self.settings.reranker else self.settings.answer.evidence
-        )
-        return build_query_engine(retriever, self.synthesizer, [self.reranker] if self.reranker else [])
-
-    @cached_property
-    def embed_model(self) -> TextEmbedding:
-        """LlamaIndex ``BaseEmbedding`` of the dense leg."""
-        from rag_pipeline.encoders.embedding import TextEmbedding
-
-        return TextEmbedding(encoder=self.encoder)
-
-    @cached_property
-    def vector_store(self) -> RagVectorStore:
-        """LlamaIndex ``BasePydanticVectorStore`` over the index."""
-        from rag_pipeline.store.vector_store import RagVectorStore
-
-        return RagVectorStore(store=self.open_store(), encoder=self.encoder)
-
-    def configure_settings(self) -> None:
-        """Set ``llama_index.core.Settings.embed_model``, for code that reads it."""
-        from llama_index.core import Settings as LlamaSettings
-
-        LlamaSettings.embed_model = self.embed_model
-
-    # ------------------------------------------------------------------------------- the parts
-
-    @cached_property
-    def encoder(self) -> TextEncoder:
-        """The text encoder of the profile."""
-        return make_text_encoder(self.settings, self.cache)
-
-    @cached_property
-    def cache(self) -> EmbeddingCache | None:
-        """What :attr:`encoder` has encoded before, in the index folder, or None where the settings want none."""
-        from rag_pipeline.encoders.cache import EmbeddingCache
-
-        limit = self.settings.cache.max_mb
-        return EmbeddingCache(self.settings.index / "cache.sqlite", int(limit * 2**20)) if limit else None
-
-    @cached_property
-    def image_encoder(self) -> ImageEncoder | None:
-        """The image encoder, or None where pictures are found by caption and context only."""
-        return make_image_encoder(self.settings)
-
-    @cached_property
-    def cross_encoder(self) -> Reranker | None:
-        """The model behind :attr:`reranker`."""
-        return make_cross_encoder(self.settings)
-
-    @cached_property
-    def synthesizer(self) -> BaseSynthesizer:
-        """Evidence to answer: extractive, or generated where ``llm`` is configured."""
-        return make_synthesizer(self.settings, self.encoder, self.cross_encoder)
-
-    @cached_property
-    def manifest(self) -> Manifest:
-        """What is known of every file; opened beside the shard."""
-        from rag_pipeline.indexing.manifest import Manifest
-
-        return Manifest.open(self.settings.index / "manifest.sqlite")
-
-    def open_store(self, *, create: bool = False) -> EdgeStore:
-        """Open the index, or return it where this pipeline already holds it; checks the fingerprint."""
-        from rag_pipeline.store.edge import EdgeStore
-
-        if self._store is None:
-            self._store = EdgeStore.open(self.settings.index, self.schema, self.fingerprint, create=create)
-        return self._store
-
-    @property
-    def schema(self) -> CollectionSchema:
-        """The collection that these settings ask for, as data."""
-        encoder, image = self.encoder, self.image_encoder
-        return CollectionSchema.of(
-            dense_dim=encoder.dim,
-            sparse_idf=encoder.sparse_needs_idf,
-            image_dim=image.dim if image else None,
-        )
-
-    @property
-    def fingerprint(self) -> Fingerprint:
-        """What must be equal between an index and whoever reads or writes it."""
-        from rag_pipeline.encoders.composed import ComposedEncoder
-
-        encoder, image = self.encoder, self.image_encoder
-        text = sparse = encoder.fingerprint
-        if isinstance(encoder, ComposedEncoder):
-            text, sparse = encoder.dense.fingerprint, encoder.sparse.fingerprint
-        return Fingerprint(
-            text=text,
-            sparse=sparse,
-            image=image.fingerprint if image else "",
-            chunking=json.dumps(self.settings.chunking.model_dump(), sort_keys=True),
-        )
-
-    def close(self) -> None:
-        """Let go of the index; a second call does nothing."""
-        if self._store is not None:
-            self._store.close()
-            self._store = None
-        if "manifest" in self.__dict__:
-            self.manifest.close()
-        if "cache" in self.__dict__ and self.cache is not None:
-            self.cache.close()  # the encoder, which stays, opens it again
-        # What was built on the open index is built again where it is used again.
-        for part in ("manifest", "retriever", "query_engine", "vector_store"):
-            self.__dict__.pop(part, None)
-
-    def __enter__(self) -> RagPipeline:
-        """Return the pipeline itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close, whatever happened."""
-        self.close()
+def _why_not_reranked(asked: bool, mode: Mode, image: bytes | None) -> str:
+    if image is not None:
+        return "a cross-encoder cannot see the picture"
+    if mode != "hybrid":
+        return "a single leg is shown as it is"
+    return "this profile has no reranker" if asked else "not asked for"
 
 
 def _require_paths(paths: Sequence[Path | str]) -> None:

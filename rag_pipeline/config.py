@@ -15,11 +15,21 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from platformdirs import user_cache_path
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from rag_pipeline import NO_TELEMETRY
 from rag_pipeline.errors import ConfigError
+from rag_pipeline.types import Context
 
 __all__ = [
     "AnswerSettings",
@@ -33,6 +43,7 @@ __all__ = [
     "Settings",
     "SparseSettings",
     "TextSettings",
+    "TraceSettings",
     "load_settings",
     "telemetry",
 ]
@@ -73,6 +84,10 @@ class TextSettings(_Section):
     dtype: Dtype = Field(default="auto", description="on torch; auto: float32 on the CPU, float16 on CUDA")
     batch_tokens: int = Field(default=0, ge=0, description="tokens of one forward on torch; 0: what suits the device")
     threads: int = Field(default=0, ge=0, description="texts encoded at the same time (ONNX, OpenVINO); 0: one a core")
+    late: bool = Field(
+        default=False,
+        description="BGE-M3: keep a vector of each token, too, for late interaction (256 tokens: 0.5 MB a passage)",
+    )
 
 
 class SparseSettings(_Section):
@@ -96,9 +111,9 @@ class ImageSettings(_Section):
 
 
 class RerankerSettings(_Section):
-    """The cross-encoder. ``depth`` candidates are scored for each query.
+    """The cross-encoder. `rag tune` may find another depth, window and blend for an index, or none.
 
-    ``blend`` is the weight of its logit beside the legs' scores, all scaled to [0, 1]; 1: the logit alone decides.
+    ``blend`` is the weight of its logit beside the fused score, both scaled to [0, 1]; 1: the logit alone decides.
     ``fallback`` is the model that takes over, and says so, when the device has no memory for this one.
     """
 
@@ -112,8 +127,9 @@ class RerankerSettings(_Section):
     graph: Literal["int8", "bf16"] = Field(default="int8", description="on OpenVINO")
     dtype: Dtype = Field(default="auto", description="on torch; auto: float32 on the CPU, float16 on CUDA")
     batch_tokens: int = Field(default=0, ge=0, description="tokens of one forward on torch; 0: what suits the device")
-    depth: int = Field(default=20, ge=1, le=1000)
-    blend: float = Field(default=0.3, ge=0, le=1)
+    depth: int = Field(default=10, ge=0, le=1000, description="candidates that are read; 0: none")
+    window: int = Field(default=512, ge=32, le=8192, description="tokens of question and passage that are read at once")
+    blend: float = Field(default=0.5, ge=0, le=1)
     threads: int = Field(default=0, ge=0, description="pairs scored at the same time (ONNX, OpenVINO); 0: one a core")
 
 
@@ -150,20 +166,52 @@ class CacheSettings(_Section):
 
 
 class SearchSettings(_Section):
-    """``leg_depth`` hits are taken from each leg before fusion; ``rrf_k`` is the paper's k, with ranks from 1."""
+    """``leg_depth`` hits are taken from each leg before fusion (``retrieval/fusion.py``); ``rrf_k`` is for ``rrf``.
+
+    ``auto`` weighs the legs by the languages that the dense model was trained on, and by what `rag tune` found.
+    """
 
     top_k: int = Field(default=5, ge=1, le=1000)
     leg_depth: int = Field(default=100, ge=1, le=10_000)
-    rrf_k: float = Field(default=60.0, gt=0)
+    fusion: Literal["auto", "rrf", "dbsf", "relative", "convex"] = "auto"
+    weights: Mapping[str, Annotated[float, Field(ge=0)]] | None = Field(
+        default=None, description="what each leg counts, in place of the rule; one that is not named counts 0"
+    )
+    rrf_k: float = Field(default=60.0, gt=0, description="the paper's k, with ranks from 1")
     exact_below: int = Field(default=50_000, ge=0, description="points up to which dense search is exact, not HNSW")
+
+    @field_validator("weights")
+    @classmethod
+    def _legs_exist(cls, weights: Mapping[str, float] | None) -> Mapping[str, float] | None:
+        unknown = set(weights or ()) - {"dense", "sparse", "image", "late"}
+        if unknown:
+            raise ValueError(f"no leg is called {', '.join(sorted(unknown))}; use dense, sparse, image, late")
+        return weights
 
 
 class AnswerSettings(_Section):
-    """``abstain_below`` is a raw reranker logit, or a cosine without a reranker; None: the model's default."""
+    """``abstain_below`` is the least probability that the evidence answers; 0 lets everything through."""
 
     max_sentences: int = Field(default=3, ge=1, le=20)
     evidence: int = Field(default=5, ge=1, le=50)
-    abstain_below: float | None = None
+    context: Context = Field(
+        default="none", description="what is read with each passage: those beside it, or its section"
+    )
+    context_tokens: int = Field(
+        default=4096, ge=64, description="most that the language model is shown, as the text encoder counts tokens"
+    )
+    abstain_below: float = Field(default=0.09, ge=0, le=1, description="higher refuses more")
+
+
+class TraceSettings(_Section):
+    """Whether the trace of every query is kept in the index folder, for ``rag trace``.
+
+    It holds the question, ids, paths, ranks, scores and times, and no text of documents. Questions tell much about who
+    asks: nothing is kept unless it is asked for, the files are their owner's alone, and no snapshot has them.
+    """
+
+    keep: bool = False
+    max_mb: float = Field(default=16.0, gt=0, description="on disk; the oldest half goes when there is more")
 
 
 class LlmSettings(_Section):
@@ -197,6 +245,7 @@ class Settings(BaseSettings):
     cache: CacheSettings = CacheSettings()
     search: SearchSettings = SearchSettings()
     answer: AnswerSettings = AnswerSettings()
+    trace: TraceSettings = TraceSettings()
     llm: LlmSettings | None = None
 
     @classmethod
@@ -275,7 +324,7 @@ def _section_of(keys: list[str]) -> type[BaseModel]:
     sections: dict[str, type[BaseModel]] = {
         "text": TextSettings, "sparse": SparseSettings, "image": ImageSettings, "reranker": RerankerSettings,
         "chunking": ChunkingSettings, "ingest": IngestSettings, "cache": CacheSettings, "search": SearchSettings,
-        "answer": AnswerSettings, "llm": LlmSettings,
+        "answer": AnswerSettings, "trace": TraceSettings, "llm": LlmSettings,
     }  # fmt: skip
     return sections.get(keys[0], Settings) if keys else Settings
 

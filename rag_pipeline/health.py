@@ -91,6 +91,7 @@ def index_status(settings: Settings) -> dict[str, Any]:
         "figures": summary.figures,
         "bytes": _bytes(folder),
         "cache": _cache(settings),
+        "calibration": _calibration(settings),
         "made_with": made_with,
         "last_run": None
         if run is None
@@ -113,6 +114,20 @@ def _cache(settings: Settings) -> dict[str, Any]:
         "max_mb": settings.cache.max_mb,
         **_hits(found.hits, found.misses),
         "last_run": _hits(found.last_hits, found.last_misses),
+    }
+
+
+def _calibration(settings: Settings) -> dict[str, Any] | None:
+    """Return what `rag tune` found that differs from the defaults, or None where nothing is in force."""
+    from rag_pipeline.retrieval.calibration import read_calibration
+
+    found = read_calibration(settings.index, settings.reranker.model if settings.reranker else "")
+    if found is None:
+        return None
+    told = found.to_dict()
+    return {name: told[name] for name in ("created", "dense", "reranking")} | {
+        "questions": found.evidence.get("questions"),
+        "source": found.evidence.get("source"),
     }
 
 

@@ -1,4 +1,4 @@
-"""Settings -> the models and the machinery of a profile. With ``app.py``, the only place that constructs.
+"""Settings -> the models and the machinery of a profile. With ``wired.py``, the only place that constructs.
 
 Enters: settings. Leaves: encoders, the cross-encoder and the synthesizer, each loaded from checked weights, and what
 ingests with them. Vendors are imported where they are needed, so that the compact profile loads no torch.
@@ -54,12 +54,14 @@ def make_text_encoder(settings: Settings, cache: EmbeddingCache | None = None) -
             f"text.prompts are for sentence-transformers models, {weights.name!r} is a {weights.loader} model; "
             "remove them"
         )
+    if settings.text.late and weights.loader != "bge-m3":
+        raise ConfigError(f"text.late needs a vector of each token, {weights.name!r} has none; use bge-m3, or false")
     if weights.loader == "bge-m3":
         from rag_pipeline.encoders.bge_m3 import BgeM3Encoder
         from rag_pipeline.encoders.cached import CachedText
 
         runner = make_runner(settings, settings.text, weights)
-        encoder = BgeM3Encoder(weights.folder, weights.fingerprint, runner)
+        encoder = BgeM3Encoder(weights.folder, weights.fingerprint, runner, late=settings.text.late)
         if cache is None and not settings.cache.queries:
             return encoder
         return CachedText(encoder, runner.name, cache, queries=settings.cache.queries)
@@ -135,25 +137,30 @@ def _make_reranker(settings: Settings, chosen: RerankerSettings, weights: Weight
     from rag_pipeline.retrieval.cross_encoder import OnnxReranker, TorchReranker
 
     if weights.loader == "onnx-reranker":
-        return OnnxReranker(weights.folder, weights.fingerprint, threads=chosen.threads)
+        # The file has positions for no more; torch models say themselves how many they have.
+        window = min(chosen.window, int(str(weights.options.get("max_tokens", chosen.window))))
+        return OnnxReranker(weights.folder, weights.fingerprint, max_tokens=window, threads=chosen.threads)
     if weights.loader == "torch-reranker":
-        return TorchReranker(weights.folder, weights.fingerprint, make_runner(settings, chosen, weights))
+        runner = make_runner(settings, chosen, weights)
+        return TorchReranker(weights.folder, weights.fingerprint, runner, max_tokens=chosen.window)
     raise ConfigError(f"reranker model {weights.name!r} is a {weights.loader} model; choose a reranker")
 
 
 def make_synthesizer(settings: Settings, encoder: TextEncoder, reranker: Reranker | None) -> BaseSynthesizer:
     """Return what answers: sentences quoted from the evidence, or the configured LLM with its citations checked."""
     from rag_pipeline.answering.extractive import ExtractiveSynthesizer
+    from rag_pipeline.answering.gate import EvidenceGate
     from rag_pipeline.answering.generative import GenerativeSynthesizer
 
     answer, llm = settings.answer, settings.llm
+    gate = EvidenceGate(abstain_below=answer.abstain_below)
     if llm is None:
         return ExtractiveSynthesizer(
+            gate=gate,
             encoder=encoder,
             reranker=reranker,
             max_sentences=answer.max_sentences,
             evidence=answer.evidence,
-            abstain_below=answer.abstain_below,
         )
     from llama_index.llms.openai_like import OpenAILike
 
@@ -169,6 +176,7 @@ def make_synthesizer(settings: Settings, encoder: TextEncoder, reranker: Reranke
             temperature=llm.temperature,
             is_chat_model=True,
         ),
+        gate=gate,
         evidence=answer.evidence,
     )
 

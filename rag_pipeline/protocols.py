@@ -11,6 +11,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from rag_pipeline.filters import Filter, IndexKind
 from rag_pipeline.types import FloatMatrix, Hit, Point, Record, TextVectors, VectorValue
 
 __all__ = ["DenseEncoder", "ImageEncoder", "Reranker", "Store", "TextEncoder"]
@@ -69,6 +70,10 @@ class TextEncoder(Protocol):
     @property
     def sparse_needs_idf(self) -> bool:
         """Whether the engine must apply inverse document frequency (true of BM25, false of learned weights)."""
+
+    @property
+    def late(self) -> bool:
+        """Whether texts come with a vector of each token, too (``TextVectors.late``), for late interaction."""
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text as the dense model counts them, special tokens included."""
@@ -134,26 +139,47 @@ class Store(Protocol):
         """Remove points; unknown ids are no error."""
 
     def set_payload(self, ids: Sequence[str], payload: Mapping[str, object]) -> None:
-        """Set these payload keys on these points and leave their other keys and vectors alone."""
+        """Set these payload keys on these points, or remove those that are None; leave all else of them alone."""
+
+    def delete_where(self, filters: Filter) -> None:
+        """Remove the points that pass the filters, which must not be empty."""
+
+    def index_payload(self, keys: Mapping[str, IndexKind]) -> None:
+        """Make filters on these payload keys fast; a second call does nothing."""
 
     def search(
         self,
         legs: Mapping[str, VectorValue],
         limit: int,
         *,
-        filters: Mapping[str, str | int] | None = None,
+        filters: Filter | None = None,
         exact: bool = False,
     ) -> dict[str, tuple[Hit, ...]]:
-        """Search each leg; return its best ``limit`` hits, by score descending, then id. No payloads are read."""
+        """Search each leg: :meth:`search_batch` of one query."""
+
+    def search_batch(
+        self,
+        queries: Sequence[Mapping[str, VectorValue]],
+        limit: int,
+        *,
+        filters: Filter | None = None,
+        exact: bool = False,
+    ) -> list[dict[str, tuple[Hit, ...]]]:
+        """Search each leg of each query among the points that pass the filters; no payloads are read.
+
+        A leg lists its best ``limit`` hits, then, ranks going on, what only other legs have among theirs, with this
+        leg's true score; by score descending, then id. A point is not listed where it has no vector of the leg, or
+        shares no term with a sparse one. A leg of multi-vectors only scores what others found, unless it is alone.
+        """
 
     def retrieve(self, ids: Sequence[str], *, with_vectors: bool = False) -> list[Record]:
         """Return the records of these ids in this order; unknown ids are left out."""
 
-    def scroll(self, *, with_vectors: bool = False) -> Iterator[Record]:
-        """Yield every record, ordered by id, in bounded memory."""
+    def scroll(self, *, filters: Filter | None = None, with_vectors: bool = False) -> Iterator[Record]:
+        """Yield every record that passes the filters, ordered by id, in bounded memory."""
 
-    def count(self) -> int:
-        """Return the number of points."""
+    def count(self, filters: Filter | None = None, *, exact: bool = True) -> int:
+        """Return the number of points that pass the filters; unless ``exact``, about how many, at no cost."""
 
     def flush(self) -> None:
         """Return once everything written so far is on disk."""

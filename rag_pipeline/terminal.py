@@ -21,17 +21,19 @@ from rich.text import Text
 if TYPE_CHECKING:
     from rag_pipeline.config import Settings
     from rag_pipeline.evaluation.evaluate import Row
+    from rag_pipeline.evidence import Answer, Evidence
     from rag_pipeline.health import Check
     from rag_pipeline.indexing.ingest import IngestReport
     from rag_pipeline.indexing.ingest import Progress as IngestState
+    from rag_pipeline.retrieval.calibration import Calibration
     from rag_pipeline.retrieval.trace import Trace
-    from rag_pipeline.types import Answer, Evidence
 
 __all__ = [
     "IngestProgress",
     "StageProgress",
     "print_answer",
     "print_bench",
+    "print_calibration",
     "print_checks",
     "print_hits",
     "print_models",
@@ -39,6 +41,7 @@ __all__ = [
     "print_report",
     "print_rows",
     "print_table",
+    "print_trace",
     "say",
 ]
 
@@ -159,20 +162,25 @@ def print_report(report: IngestReport, settings: Settings) -> None:
         _out.print(f"[yellow]quarantined[/yellow] {escape(shown_path(item.path))}: {escape(item.reason)}")
 
 
-def print_hits(query: str, hits: Sequence[Evidence], trace: Trace | None) -> None:
-    """Print hits, best first; with a trace also each leg's rank and score and the time of each step."""
+def print_hits(query: str, hits: Sequence[Evidence], trace: Trace | None, *, whole: bool = False) -> None:
+    """Print hits, best first, ``whole`` or in brief; with a trace also what each candidate got where, and the times."""
     if not hits:
         _out.print(f"Nothing found for {query!r}.")
     for hit in hits:
         _out.print(_headline(hit))
-        _out.print(Padding(escape(_snippet(hit.text)), (0, 0, 0, 4), expand=False), soft_wrap=False)
-        if trace is not None:
-            legs = ", ".join(f"{leg} #{place.rank} ({place.score:.4f})" for leg, place in hit.legs.items())
-            logit = "" if hit.logit is None else f", reranker logit {hit.logit:.2f}"
-            _out.print(f"    [dim]{legs or 'no leg'}; score {hit.score:.4f}{logit}[/dim]")
+        shown = hit.text if whole else _snippet(hit.text)
+        _out.print(Padding(escape(shown), (0, 0, 0, 4), expand=False), soft_wrap=False)
     if trace is not None:
-        steps = ", ".join(f"{name} {value:.0f} ms" for name, value in trace.timings_ms.items())
-        _out.print(f"[dim]{steps}[/dim]")
+        print_trace(trace)
+
+
+def print_trace(trace: Trace) -> None:
+    """Print what holds for a whole query, then a row for each candidate."""
+    from rag_pipeline.retrieval.trace_view import facts, table
+
+    _out.print()
+    print_pairs(facts(trace))
+    print_table(table(trace))
 
 
 def _headline(hit: Evidence) -> Text:
@@ -205,6 +213,8 @@ def print_answer(question: str, answer: Answer) -> None:
             Padding(f'[italic]"{escape(" ".join(citation.quote.split()))}"[/italic]', (0, 0, 0, 8), expand=False),
             soft_wrap=False,
         )
+    for left_out in answer.dropped:
+        _out.print(f"    [dim]left out, {escape(left_out)}[/dim]")
 
 
 def print_rows(dataset: str, profile: str, rows: Sequence[Row]) -> None:
@@ -217,6 +227,34 @@ def print_rows(dataset: str, profile: str, rows: Sequence[Row]) -> None:
     for row in rows:
         table.add_row(row.mode, *(f"{value:.4f}" for value in row.measures.values()), f"{row.seconds:.1f}")
     _out.print(table, soft_wrap=False)
+
+
+def print_calibration(found: Calibration, dry_run: bool) -> None:
+    """Print every trial of `rag tune`, and what of it holds from now on."""
+    print_table(
+        [
+            {
+                "tried": trial["what"],
+                "language": trial["language"],
+                "questions": trial["questions"],
+                "nDCG@10": f"{trial['ndcg']:.4f}",
+                "": trial["verdict"],
+            }
+            for trial in found.evidence["trials"]
+        ]
+    )
+    verb = "Would hold" if dry_run else "Holds from now on"
+    shares = ", ".join(f"dense {share:.2g} for {language or 'any language'}" for language, share in found.dense.items())
+    _out.print(f"[bold]{verb}:[/bold] {shares or 'the default weights'}; {_reranking(found)}")
+
+
+def _reranking(found: Calibration) -> str:
+    if found.reranking is None:
+        return "reranking as the settings have it"
+    if not found.reranking.depth:
+        return "no reranking"
+    how = found.reranking
+    return f"reranking {how.depth} in windows of {how.window} tokens, blend {how.blend:g}"
 
 
 def print_checks(checks: Sequence[Check]) -> None:

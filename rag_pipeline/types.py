@@ -2,9 +2,10 @@
 
 What enters and leaves each stage is one of these frozen dataclasses, checked when it is made:
 
-    SourceFile -> Document (Elements, Figures) -> Chunk -> Point  ....  Hit -> FusedHit -> Evidence -> Answer
+    SourceFile -> Document (Elements, Figures) -> Chunk -> Point  ....  Hit -> FusedHit
 
-This module knows nothing of any vendor: no torch, no Unstructured, no Qdrant, no LlamaIndex.
+What a person is shown, Evidence and Answer, is in ``evidence.py``. This module knows nothing of any vendor: no torch,
+no Unstructured, no Qdrant, no LlamaIndex.
 """
 
 from __future__ import annotations
@@ -20,22 +21,23 @@ import numpy as np
 import numpy.typing as npt
 
 __all__ = [
-    "Answer",
     "Attachment",
     "Box",
     "Chunk",
-    "Citation",
+    "Context",
     "Document",
     "Element",
-    "Evidence",
+    "Facts",
     "Figure",
     "FloatMatrix",
     "FusedHit",
     "Hit",
     "LegRank",
     "Mode",
+    "Place",
     "Point",
     "Record",
+    "Scalar",
     "SourceFile",
     "SparseVector",
     "TextVectors",
@@ -47,6 +49,8 @@ __all__ = [
 
 FloatMatrix = npt.NDArray[np.float32]
 Mode = Literal["hybrid", "dense", "sparse", "image"]
+Scalar = str | int | float
+Context = Literal["none", "neighbours", "section"]
 
 NAMESPACE = uuid.UUID("6f1c2f0e-5a53-5e0c-9d0b-7c1f3f1d2a90")
 """Root of every id in an index. Changing it makes every existing index unreadable."""
@@ -75,7 +79,7 @@ class SourceFile:
     """One file as it was found in a folder. ``path`` is absolute; ``content_hash`` is SHA-256 in hex.
 
     ``unpacked`` is where its bytes lie, for a file that came out of another: ``path`` is then the mail's path with the
-    attachment's name behind it.
+    attachment's name behind it. ``sidecar`` is the text of the file beside it that says something of it.
     """
 
     path: Path
@@ -84,6 +88,7 @@ class SourceFile:
     mtime_ns: int
     content_hash: str
     unpacked: Path | None = None
+    sidecar: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         if not self.path.is_absolute():
@@ -117,6 +122,20 @@ class Box:
             raise ValueError(f"Box.page counts from 1, got {self.page}")
         if not (0 <= self.left <= self.right <= 1 and 0 <= self.top <= self.bottom <= 1):
             raise ValueError(f"Box edges must be ordered fractions of the page, got {self}")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where ``text[start:end]`` of a document stands: on ``page``, from 1, and within ``box`` where one is known."""
+
+    start: int
+    end: int
+    page: int
+    box: Box | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start <= self.end or self.page < 1:
+            raise ValueError(f"Place is impossible: {self}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +185,27 @@ class Attachment:
 
 
 @dataclass(frozen=True, slots=True)
+class Facts:
+    """What is said of a document besides its text, by itself or in a file beside it. It is filtered by, never embedded.
+
+    ``date`` is the day that it names, ISO 8601, ``""`` for none; ``meta`` is everything else, under its own keys.
+    """
+
+    date: str = ""
+    tags: tuple[str, ...] = ()
+    meta: Mapping[str, Scalar | tuple[Scalar, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.date and len(self.date) != len("2024-03-01"):
+            raise ValueError(f"Facts.date must be a day, got {self.date!r}")
+
+    def before(self, other: Facts) -> Facts:
+        """Return what both say: tags of either, and this one's word where they differ."""
+        tags = tuple(dict.fromkeys((*self.tags, *other.tags)))
+        return Facts(self.date or other.date, tags, {**other.meta, **self.meta})
+
+
+@dataclass(frozen=True, slots=True)
 class Document:
     """What parsing one file yields. ``language`` is an ISO 639-1 code, ``""`` where none was recognised.
 
@@ -184,6 +224,7 @@ class Document:
     attachments: tuple[Attachment, ...] = ()
     lacking: tuple[str, ...] = ()
     named: bool = False
+    facts: Facts = field(default_factory=Facts)
 
 
 @dataclass(frozen=True)
@@ -192,6 +233,8 @@ class Chunk:
 
     ``text`` is exactly ``document_text[start:end]`` for a chunk of text (see ``documents.chunk``). ``tables`` are
     the tables in it as HTML. ``figure`` names the picture file, by content hash, and is None for a chunk of text.
+    ``gap`` is the white space between the chunk before and this one, which belongs to none: with it, chunks that follow
+    each other are a slice again. ``places`` says where on which pages the text stands, in formats that have pages.
     """
 
     document_id: str
@@ -200,13 +243,13 @@ class Chunk:
     start: int
     end: int
     heading: tuple[str, ...] = ()
-    pages: tuple[int, ...] = ()
+    places: tuple[Place, ...] = ()
     categories: tuple[str, ...] = ()
-    boxes: tuple[Box, ...] = ()
     tables: tuple[str, ...] = ()
     tokens: int = 0
     language: str = ""
     figure: str | None = None
+    gap: str = ""
 
     def __post_init__(self) -> None:
         if not self.text.strip():
@@ -218,6 +261,11 @@ class Chunk:
     def id(self) -> str:
         """The point id: the same bytes give the same id however often a run is repeated."""
         return chunk_id(self.document_id, self.position, self.text)
+
+    @property
+    def pages(self) -> tuple[int, ...]:
+        """The pages it stands on, in order."""
+        return tuple(sorted({place.page for place in self.places}))
 
     @property
     def embed_text(self) -> str:
@@ -259,16 +307,27 @@ class SparseVector:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TextVectors:
-    """The vectors of n texts: ``dense`` (n, dim) float32 with unit rows, ``sparse`` n term-weight vectors."""
+    """The vectors of n texts: ``dense`` (n, dim) float32 with unit rows, ``sparse`` n term-weight vectors.
+
+    ``late``, where the encoder gives it, is for late interaction: n matrices (tokens, dim) float32 with unit rows.
+    """
 
     dense: FloatMatrix
     sparse: tuple[SparseVector, ...]
+    late: tuple[FloatMatrix, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.dense.ndim != 2 or self.dense.dtype != np.float32:
             raise ValueError(f"TextVectors.dense must be (n, dim) float32, got {self.dense.shape} {self.dense.dtype}")
         if len(self.sparse) != len(self.dense):
             raise ValueError(f"TextVectors has {len(self.dense)} dense and {len(self.sparse)} sparse vectors")
+        if self.late is not None and len(self.late) != len(self.dense):
+            raise ValueError(f"TextVectors has {len(self.dense)} dense and {len(self.late)} late vectors")
+
+    def legs(self, row: int) -> dict[str, VectorValue]:
+        """Return the vectors of one text by the names that they have in the engine."""
+        legs: dict[str, VectorValue] = {"dense": self.dense[row], "sparse": self.sparse[row]}
+        return legs if self.late is None else legs | {"late": self.late[row]}
 
 
 VectorValue = FloatMatrix | npt.NDArray[np.float32] | SparseVector
@@ -306,10 +365,11 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class LegRank:
-    """Where one leg put a point: rank from 1, score in the leg's own unit."""
+    """Where one leg put a point: rank from 1, score in the leg's own unit, and what it ``adds`` to the fused score."""
 
     rank: int
     score: float
+    adds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,58 +380,3 @@ class FusedHit:
     rank: int
     score: float
     legs: Mapping[str, LegRank]
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """A ranked chunk with all that a reader needs to check it.
-
-    ``score`` is what the list is ordered by; ``logit`` is the reranker's raw one, None where none has read the text.
-    ``page`` counts from 1.
-    ``start`` is the offset of ``text`` in the document's text.
-    """
-
-    id: str
-    rank: int
-    score: float
-    path: str
-    text: str
-    page: int | None
-    heading: tuple[str, ...]
-    boxes: tuple[Box, ...]
-    legs: Mapping[str, LegRank]
-    logit: float | None = None
-    start: int = 0
-    paths: tuple[str, ...] = ()
-    tables: tuple[str, ...] = ()
-    figure: str | None = None
-    language: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Citation:
-    """What a statement rests on: number ``n`` in the answer, and the exact quote with its place.
-
-    ``start`` and ``end`` are offsets of the quote in the document's text; ``page`` counts from 1.
-    """
-
-    n: int
-    path: str
-    page: int | None
-    quote: str
-    start: int
-    end: int
-    boxes: tuple[Box, ...]
-    heading: tuple[str, ...] = ()
-    chunk_id: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """Text whose every statement cites evidence; ``abstained``: the documents do not answer, for ``reason``."""
-
-    text: str
-    citations: tuple[Citation, ...]
-    abstained: bool
-    reason: str = ""
-    timings_ms: Mapping[str, float] = field(default_factory=dict)

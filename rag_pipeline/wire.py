@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from rag_pipeline.types import Answer, Box, Evidence
+from rag_pipeline.evidence import Answer, Evidence
+from rag_pipeline.types import Box
 
-__all__ = ["answer_json", "hit_json"]
+__all__ = ["answer_json", "box_json", "hit_json"]
 
 
 def hit_json(hit: Evidence) -> dict[str, Any]:
@@ -21,11 +22,14 @@ def hit_json(hit: Evidence) -> dict[str, Any]:
         "page": hit.page,
         "heading": " > ".join(hit.heading),
         "text": hit.text,
-        "boxes": [_box_json(box) for box in hit.boxes],
+        "boxes": [box_json(box) for box in hit.boxes],
         "legs": {leg: {"rank": place.rank, "score": place.score} for leg, place in hit.legs.items()},
         "id": hit.id,
         "logit": hit.logit,
         "figure": hit.figure,
+        "start": hit.start,
+        "paths": list(hit.paths),
+        "merged": list(hit.merged),
     }
 
 
@@ -40,16 +44,20 @@ def answer_json(answer: Answer) -> dict[str, Any]:
                 "n": citation.n,
                 "path": citation.path,
                 "page": citation.page,
+                "heading": " > ".join(citation.heading),
                 "quote": citation.quote,
                 "start": citation.start,
                 "end": citation.end,
-                "boxes": [_box_json(box) for box in citation.boxes],
+                "boxes": [box_json(box) for box in citation.boxes],
             }
             for citation in answer.citations
         ],
         "timings_ms": dict(answer.timings_ms),
+        "confidence": answer.confidence,
+        "dropped": list(answer.dropped),
     }
 
 
-def _box_json(box: Box) -> dict[str, float]:
+def box_json(box: Box) -> dict[str, float]:
+    """Return a box: its page, from 1, and its edges as fractions of that page, from the top left."""
     return {"page": box.page, "left": box.left, "top": box.top, "right": box.right, "bottom": box.bottom}

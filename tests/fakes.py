@@ -12,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rag_pipeline.errors import InputError
+from rag_pipeline.filters import Filter, IndexKind
 from rag_pipeline.types import FloatMatrix, Hit, Point, Record, SparseVector, TextVectors, VectorValue
+from tests.filter_oracle import passes
 
 _WORD = re.compile(r"\w+")
 
@@ -25,12 +27,13 @@ def words(text: str) -> list[str]:
 class HashEncoder:
     """A TextEncoder: hashed bags of words. Texts that share words are near; texts that share none score 0.
 
-    Tokens are words, plus two for the special tokens that a real model adds.
+    Tokens are words, plus two for the special tokens that a real model adds; with ``late``, each word has its vector.
     """
 
-    def __init__(self, dim: int = 256, max_tokens: int = 512) -> None:
+    def __init__(self, dim: int = 256, max_tokens: int = 512, *, late: bool = False) -> None:
         self._dim = dim
         self._max_tokens = max_tokens
+        self._late = late
         self.passages_encoded = 0
         self.candidates: set[str] | None = None
 
@@ -50,6 +53,10 @@ class HashEncoder:
     def sparse_needs_idf(self) -> bool:
         return False
 
+    @property
+    def late(self) -> bool:
+        return self._late
+
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         return [len(words(text)) + 2 for text in texts]
 
@@ -65,7 +72,7 @@ class HashEncoder:
 
     def _encode(self, texts: Sequence[str], truncate: bool) -> TextVectors:
         dense = np.zeros((len(texts), self._dim), dtype=np.float32)
-        sparse = []
+        sparse, late = [], []
         for row, text in enumerate(texts):
             found = words(text)
             if len(found) + 2 > self._max_tokens and not truncate:
@@ -77,7 +84,9 @@ class HashEncoder:
                 dense[row, 0] = 1.0
             dense[row] /= np.linalg.norm(dense[row])
             sparse.append(SparseVector.from_weights({code: 1 + math.log(n) for code, n in Counter(hashes).items()}))
-        return TextVectors(dense, tuple(sparse))
+            if self._late:
+                late.append(np.eye(self._dim, dtype=np.float32)[[code % self._dim for code in hashes] or [0]])
+        return TextVectors(dense, tuple(sparse), tuple(late) if self._late else None)
 
 
 class WordImageEncoder:
@@ -134,43 +143,76 @@ class MemoryStore:
         for id_ in ids:
             if id_ in self.points:
                 old = self.points[id_]
-                self.points[id_] = Point(id_, old.vectors, {**old.payload, **payload})
+                merged = {**old.payload, **payload}
+                gone = {key for key, value in payload.items() if value is None}
+                self.points[id_] = Point(
+                    id_, old.vectors, {key: value for key, value in merged.items() if key not in gone}
+                )
 
     def search(
         self,
         legs: Mapping[str, VectorValue],
         limit: int,
         *,
-        filters: Mapping[str, str | int] | None = None,
+        filters: Filter | None = None,
         exact: bool = False,
     ) -> dict[str, tuple[Hit, ...]]:
+        return self.search_batch([legs], limit, filters=filters, exact=exact)[0]
+
+    def search_batch(
+        self,
+        queries: Sequence[Mapping[str, VectorValue]],
+        limit: int,
+        *,
+        filters: Filter | None = None,
+        exact: bool = False,
+    ) -> list[dict[str, tuple[Hit, ...]]]:
         self.searches += 1
-        found = {}
+        return [self._ranked(legs, limit, filters) for legs in queries]
+
+    def _ranked(
+        self, legs: Mapping[str, VectorValue], limit: int, filters: Filter | None
+    ) -> dict[str, tuple[Hit, ...]]:
+        order = {}
         for leg, query in legs.items():
             scored = [
-                (_dot(query, point.vectors[leg]), id_)
+                (-_dot(query, point.vectors[leg]), id_)
                 for id_, point in self.points.items()
-                if leg in point.vectors and all(_holds(point.payload, k, v) for k, v in (filters or {}).items())
+                if leg in point.vectors and passes(filters, point.payload, id_)
             ]
             # Like an inverted index, the sparse leg lists no point without a common term.
-            kept = sorted((-score, id_) for score, id_ in scored if score > 0 or not isinstance(query, SparseVector))
-            found[leg] = tuple(Hit(id_, rank, -score) for rank, (score, id_) in enumerate(kept[:limit], start=1))
-        return found
+            order[leg] = sorted(entry for entry in scored if entry[0] < 0 or not isinstance(query, SparseVector))
+        searching = [leg for leg, query in legs.items() if isinstance(query, SparseVector) or query.ndim == 1]
+        best = {id_ for leg in searching or legs for _, id_ in order[leg][:limit]}
+        return {
+            leg: tuple(
+                Hit(id_, rank, -score)
+                for rank, (score, id_) in enumerate((entry for entry in entries if entry[1] in best), start=1)
+            )
+            for leg, entries in order.items()
+        }
 
     def retrieve(self, ids: Sequence[str], *, with_vectors: bool = False) -> list[Record]:
         self.retrieved.extend(ids)
         return [self._record(id_, with_vectors) for id_ in ids if id_ in self.points]
 
-    def scroll(self, *, with_vectors: bool = False) -> Iterator[Record]:
+    def delete_where(self, filters: Filter) -> None:
+        self.delete([id_ for id_, point in self.points.items() if passes(filters, point.payload, id_)])
+
+    def index_payload(self, keys: Mapping[str, IndexKind]) -> None:
+        return None
+
+    def scroll(self, *, filters: Filter | None = None, with_vectors: bool = False) -> Iterator[Record]:
         for id_ in sorted(self.points):
-            yield self._record(id_, with_vectors)
+            if passes(filters, self.points[id_].payload, id_):
+                yield self._record(id_, with_vectors)
 
     def _record(self, id_: str, with_vectors: bool) -> Record:
         point = self.points[id_]
         return Record(id_, dict(point.payload), dict(point.vectors) if with_vectors else {})
 
-    def count(self) -> int:
-        return len(self.points)
+    def count(self, filters: Filter | None = None, *, exact: bool = True) -> int:
+        return sum(passes(filters, point.payload, id_) for id_, point in self.points.items())
 
     def flush(self) -> None:
         return None
@@ -188,9 +230,6 @@ def _dot(a: VectorValue, b: VectorValue) -> float:
         return float(a.values[left] @ b.values[right])
     if isinstance(a, SparseVector) or isinstance(b, SparseVector):
         raise TypeError("a sparse vector only compares with a sparse one")
+    if a.ndim == 2:  # MaxSim: each token of the query with its best of the passage
+        return float((a @ b.T).max(axis=1).sum())
     return float(a @ b)
-
-
-def _holds(payload: Mapping[str, object], key: str, wanted: str | int) -> bool:
-    value = payload.get(key)
-    return wanted in value if isinstance(value, list) else value == wanted

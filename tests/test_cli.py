@@ -1,6 +1,7 @@
 """The command line as another program meets it: subprocesses, exit codes, one JSON document, one line per error."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("documents")
     (folder / "otter.md").write_text(NOTES, encoding="utf-8")
     (folder / "office.md").write_text(OFFICE, encoding="utf-8")
+    (folder / "office.md.meta.yaml").write_text("tags: [rules]\ndate: 2024-03-01\nauthor: Ann\n", encoding="utf-8")
     return folder
 
 
@@ -63,7 +65,24 @@ def test_each_mode_and_filter_is_heard(index: Path) -> None:
             "--json")
     )  # fmt: skip
     assert [Path(hit["path"]).name for hit in office["hits"]] == ["office.md"]
-    assert "60 + rank" in office["explain"]["formula"]
+    assert "the dense model was trained on en" in office["explain"]["formula"]
+
+
+def test_filters_limit_what_is_found_and_answered(index: Path) -> None:
+    everything = ["--filter", "path=*.md", "--filter", "type=md", "--filter", "date>=2024-03", "--filter", "tag=rul*"]
+    found = document(rag("search", "warranty", *everything, "--filter", "author=Ann", "--index", index, "--json"))
+    assert [Path(hit["path"]).name for hit in found["hits"]] == ["office.md"]
+    question = "How long does the warranty of the Otter 2 last?"
+    answer = document(rag("ask", question, "--filter", "tag!=rules", "--index", index, "--json"))
+    assert [Path(citation["path"]).name for citation in answer["citations"]] == ["otter.md"]
+    answer = document(rag("ask", question, "--filter", "page>=1", "--index", index, "--json"))
+    assert (answer["abstained"], answer["citations"]) == (True, [])
+
+
+def test_a_filter_that_would_find_nothing_by_mistake_is_one_line(index: Path) -> None:
+    told = rag("search", "warranty", "--filter", "autor=Ann", "--index", index)
+    assert_one_line(told, 2, "did you mean 'author'?")
+    assert_one_line(rag("search", "warranty", "--filter", "author", "--index", index), 2, "KEY=VALUE")
 
 
 def test_ask_quotes_and_cites(index: Path) -> None:
@@ -226,3 +245,23 @@ def test_an_error_is_json_too_where_json_was_asked_for(tmp_path: Path) -> None:
     done = rag("search", "x", "--index", tmp_path / "absent", "--json")
     assert done.returncode == 1
     assert json.loads(done.stdout)["exit_code"] == 1
+
+
+def test_tune_shows_writes_and_is_shown_again(index: Path, tmp_path: Path) -> None:
+    """Two passages make two questions: far too few to prove anything, which is said."""
+    tried = document(rag("tune", "--dry-run", "--index", index, "--json"))
+    assert (tried["dry_run"], tried["dense"], tried["evidence"]["questions"]) == (True, {}, 2)
+    assert {trial["verdict"] for trial in tried["evidence"]["trials"]} >= {"default; too few questions"}
+    assert document(rag("status", "--index", index, "--json"))["calibration"] is None
+    folder = tmp_path / "judged"
+    (folder / "qrels").mkdir(parents=True)
+    (folder / "queries.jsonl").write_text('{"_id": "q1", "text": "when does the office open?"}\n')
+    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq1\toffice.md\t1\n")
+    copied = tmp_path / "rag"
+    shutil.copytree(index, copied)
+    done = document(rag("tune", "--queries", folder, "--index", copied, "--json"))
+    assert {trial["ndcg"] for trial in done["evidence"]["trials"]} == {1.0}
+    status = document(rag("status", "--index", copied, "--json"))["calibration"]
+    assert (status["questions"], status["source"]) == (1, str(folder))
+    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq1\telsewhere.md\t1\n")
+    assert_one_line(rag("tune", "--queries", folder, "--index", copied), 1, "judges nothing that is in the index")

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from rag_pipeline.config import Settings
+from rag_pipeline.config import Settings, TextSettings
 from rag_pipeline.errors import ConfigError, UnavailableError
-from rag_pipeline.parts import make_cross_encoder
+from rag_pipeline.parts import make_cross_encoder, make_text_encoder
 from rag_pipeline.retrieval.cross_encoder import FallbackReranker, TorchReranker
 
 PASSAGES = ["The warranty of the pump lasts two years.", "Die Garantie der Pumpe gilt zwei Jahre."]
@@ -46,3 +46,8 @@ def test_a_fallback_that_is_missing_is_said_at_once(tiny_reranker: Path, tmp_pat
         make_cross_encoder(settings(tiny_reranker, tmp_path, fallback="bge-reranker-v2-m3"))
     with pytest.raises(ConfigError, match="no model is called 'bge-reranker-tiny'"):
         make_cross_encoder(settings(tiny_reranker, tmp_path, fallback="bge-reranker-tiny"))
+
+
+def test_late_interaction_needs_a_model_of_token_vectors() -> None:
+    with pytest.raises(ConfigError, match=r"text\.late needs .* 'bge-small-en-v1.5' has not"):
+        make_text_encoder(Settings(text=TextSettings(late=True)))

@@ -7,14 +7,17 @@ quote, and text in which every statement cites one. This module knows nothing of
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rag_pipeline.answering.sentences import Span, sentences, words
-from rag_pipeline.types import Citation, Evidence
+from rag_pipeline.answering.support import Support, support
+from rag_pipeline.evidence import Citation, Evidence
+from rag_pipeline.retrieval.evidence import boxes_of
 
-__all__ = ["Citations", "StatementChecker", "best_sentence", "check_citations", "cite", "find_quote"]
+__all__ = ["Citations", "StatementChecker", "check_citations", "cite", "find_quote"]
 
 _MARKER = re.compile(r"\s*\[(\d+(?:\s*,\s*\d+)*)\]")
+_BULLET = re.compile(r"^\s*(?:[-*•]|\(?\d{1,2}[.)])\s+")
 
 
 def find_quote(quote: str, text: str) -> Span | None:
@@ -40,16 +43,23 @@ def cite(n: int, evidence: Evidence, start: int, end: int) -> Citation:
     """
     if not 0 <= start < end <= len(evidence.text):
         raise ValueError(f"span {start}-{end} is not within the evidence's {len(evidence.text)} characters")
+    places = evidence.places_of(start, end)
+    # What is said of a figure is no slice of the document's text: it stands where the figure does.
+    first, last = (start, end) if evidence.figure is None else (0, 0)
     return Citation(
         n=n,
         path=evidence.path,
-        page=evidence.page,
+        page=places[0].page if places else evidence.page,
         quote=evidence.text[start:end],
-        start=evidence.start + start,
-        end=evidence.start + end,
-        boxes=evidence.boxes,
+        start=evidence.start + first,
+        end=evidence.start + last,
+        boxes=boxes_of(places) if places else evidence.boxes,
         heading=evidence.heading,
         chunk_id=evidence.id,
+        document_id=evidence.document_id,
+        places=places,
+        paths=evidence.paths,
+        figure=evidence.figure,
     )
 
 
@@ -71,28 +81,8 @@ class Citations:
         return tuple(self._found.values())
 
 
-def best_sentence(statement: str, text: str) -> Span:
-    """Return the sentence of ``text`` that shares most words with ``statement``; of equals the longer, then the first.
-
-    Words of one or two letters decide nothing and are left out; numbers and ideographs count. The longer, because a
-    heading repeats the words of what it stands over and supports nothing.
-
-    Raises:
-        ValueError: ``text`` is blank.
-    """
-    said = _content_words(statement)
-    spans = sentences(text)
-    if not spans:
-        raise ValueError("a blank text has no sentence to quote")
-    return min(spans, key=lambda span: (-len(said & _content_words(text[slice(*span)])), span[0] - span[1], span[0]))
-
-
-def _content_words(text: str) -> set[str]:
-    return {word for word in words(text) if len(word) > 2 or word.isdigit() or not word.isascii()}
-
-
 def check_citations(text: str, evidence: Sequence[Evidence]) -> tuple[str, tuple[Citation, ...]]:
-    """Return the statements of ``text`` that cite evidence, renumbered, and their citations.
+    """Return the statements of ``text`` that their evidence supports, renumbered, and their citations.
 
     ``[1]`` in ``text`` is ``evidence[0]``. See :class:`StatementChecker` for the rules.
     """
@@ -101,16 +91,25 @@ def check_citations(text: str, evidence: Sequence[Evidence]) -> tuple[str, tuple
 
 
 class StatementChecker:
-    """Text that arrives in pieces -> the statements of it whose citations exist.
+    """Text that arrives in pieces -> the statements of it that the evidence they cite supports.
 
-    A statement is a sentence with a citation ``[n]``, and the sentences since the last one, which it covers. Numbers
-    of no evidence are dropped; a statement without a valid one is dropped whole, and so is text after the last.
-    Every kept ``[n]`` is renumbered to the quote that supports the statement best (:func:`best_sentence`).
+    A statement is a sentence with a citation ``[n]``, and the sentences since the last one, which it covers. A number
+    of no evidence is dropped, and so is one whose evidence does not support the sentence
+    (:func:`~rag_pipeline.answering.support.support`); a statement without a citation that holds is dropped whole. Of
+    the sentences that it covers, those stay that the same evidence supports. Text after the last citation is dropped.
+    Every kept ``[n]`` is renumbered to the quote that supports the sentence best.
+
+    Args:
+        evidence: What ``[1]``, ``[2]``, ... stand for.
+        question: What the text answers.
     """
 
-    def __init__(self, evidence: Sequence[Evidence]) -> None:
+    def __init__(self, evidence: Sequence[Evidence], question: str = "") -> None:
         self.citations = Citations()
+        self.dropped: list[tuple[str, str]] = []
+        """The reason and the text of each sentence that was left out."""
         self._evidence = evidence
+        self._question = question
         self._buffer = ""
 
     def feed(self, piece: str) -> str:
@@ -126,31 +125,65 @@ class StatementChecker:
 
     def finish(self) -> str:
         """Return the checked statements that were still held back; nothing can be fed after."""
-        return self._take(sentences(self._buffer))
+        kept = self._take(sentences(self._buffer))
+        for start, end in sentences(self._buffer):
+            self._drop("it cites nothing", self._buffer[start:end])
+        return kept
 
     def _take(self, spans: Sequence[Span]) -> str:
         """Cut the statements that these sentences end off the buffer, and check them."""
         kept, begin = "", 0
+        statement: list[str] = []
         for start, end in spans:
+            statement.append(self._buffer[begin:end])
+            begin = end
             if _MARKER.search(self._buffer, start, end):
-                kept += self._checked(self._buffer[begin:end])
-                begin = end
-        self._buffer = self._buffer[begin:]
+                kept += self._checked(statement)
+                statement = []
+        self._buffer = "".join(statement) + self._buffer[begin:]
         return kept
 
-    def _checked(self, statement: str) -> str:
-        said = _MARKER.sub("", statement)
-        numbers = [int(n) for found in _MARKER.finditer(statement) for n in found.group(1).split(",")]
-        if not words(said) or not any(1 <= n <= len(self._evidence) for n in numbers):
+    def _checked(self, statement: Sequence[str]) -> str:
+        """Return what holds of a statement's sentences, which come with the white space before them."""
+        *before, last = statement
+        if before and not words(_said(last)):  # the citation stands alone, behind the sentence that it belongs to
+            *before, last = *before[:-1], before[-1] + last
+        numbers = [int(n) for found in _MARKER.finditer(last) for n in found.group(1).split(",")]
+        cited = {n: self._evidence[n - 1] for n in numbers if 1 <= n <= len(self._evidence)}
+        held = self._held(last, cited)
+        if not held:
+            for sentence in before:
+                self._drop("what it leads to does not hold", sentence)
             return ""
-        return _MARKER.sub(lambda found: self._renumbered(found.group(1), said), statement)
+        kept = ""
+        for sentence in before:
+            if quotes := self._held(sentence, {n: cited[n] for n in held}):
+                kept += f"{sentence} {self._references(quotes)}"
+        return kept + _MARKER.sub(lambda found: self._renumbered(found.group(1), held), last)
 
-    def _renumbered(self, group: str, said: str) -> str:
-        kept: list[int] = []
-        for n in map(int, group.split(",")):
-            if 1 <= n <= len(self._evidence):
-                evidence = self._evidence[n - 1]
-                number = self.citations.number(evidence, *best_sentence(said, evidence.text))
-                if number not in kept:
-                    kept.append(number)
-        return " " + "".join(f"[{number}]" for number in kept) if kept else ""
+    def _held(self, sentence: str, cited: Mapping[int, Evidence]) -> Mapping[int, Span]:
+        """Return the quotes that support a sentence, by number of the evidence; where none does, note why."""
+        said = _said(sentence)
+        if not words(said):
+            return {}
+        found = support(said, cited, self._question) if cited else Support(lacks="it cites none of the evidence")
+        if not found.quotes:
+            self._drop(found.lacks, sentence)
+        return found.quotes
+
+    def _drop(self, reason: str, sentence: str) -> None:
+        if words(_said(sentence)):
+            self.dropped.append((reason, " ".join(sentence.split())))
+
+    def _renumbered(self, group: str, quotes: Mapping[int, Span]) -> str:
+        kept = {int(n): quotes[int(n)] for n in group.split(",") if int(n) in quotes}
+        return f" {self._references(kept)}" if kept else ""
+
+    def _references(self, quotes: Mapping[int, Span]) -> str:
+        numbers = [self.citations.number(self._evidence[n - 1], *span) for n, span in quotes.items()]
+        return "".join(f"[{number}]" for number in dict.fromkeys(numbers))
+
+
+def _said(sentence: str) -> str:
+    """Return a sentence without its citations, and without the bullet or number of a list."""
+    return _BULLET.sub("", _MARKER.sub("", sentence))

@@ -15,8 +15,8 @@ from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.response_synthesizers import BaseSynthesizer
 from llama_index.core.schema import QueryBundle
 
+from rag_pipeline.evidence import Answer
 from rag_pipeline.retrieval.trace import Trace, current_trace, tracing
-from rag_pipeline.types import Answer
 
 __all__ = ["TracedQueryEngine", "answer_of", "build_query_engine"]
 

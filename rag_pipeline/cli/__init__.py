@@ -21,6 +21,8 @@ from rag_pipeline.cli.machine import doctor, evaluate, status
 from rag_pipeline.cli.models import models_app
 from rag_pipeline.cli.options import show_help
 from rag_pipeline.cli.search import ask, export, search
+from rag_pipeline.cli.trace import show_traces
+from rag_pipeline.cli.tune import tune
 from rag_pipeline.errors import ConfigError, RagError
 
 __all__ = ["app", "main"]
@@ -34,9 +36,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (ingest, search, ask, export, status, doctor):
+for command in (ingest, search, ask, export, status, doctor, tune):
     app.command()(command)
 app.command(name="eval")(evaluate)
+app.command(name="trace")(show_traces)
 app.add_typer(snapshot_app, name="snapshot")
 app.add_typer(models_app, name="models")
 app.add_typer(bench_app, name="bench")

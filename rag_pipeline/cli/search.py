@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rag_pipeline.cli.options import Config, Index, Json, emit, open_pipeline, read_bytes
+from rag_pipeline.cli.options import Config, Filters, Index, Json, KeepTrace, emit, open_pipeline, read_bytes
+from rag_pipeline.cli.pages import PageFolder, PageImages
 from rag_pipeline.errors import ConfigError, InputError
+from rag_pipeline.filters import all_of, parse_filter
 
 if TYPE_CHECKING:
     from rag_pipeline.app import RagPipeline
@@ -29,15 +31,28 @@ class SearchMode(StrEnum):
     IMAGE = "image"
 
 
+class SearchContext(StrEnum):
+    """What is shown with a hit."""
+
+    NONE = "none"
+    NEIGHBOURS = "neighbours"
+    SECTION = "section"
+
+
 def search(
     query: Annotated[str | None, typer.Argument(help="What to look for.")] = None,
     top_k: Annotated[int | None, typer.Option("--top-k", min=1, max=1000, help="How many hits.")] = None,
     mode: Annotated[SearchMode, typer.Option("--mode", help="Which legs to run.")] = SearchMode.HYBRID,
-    filters: Annotated[list[str] | None, typer.Option("--filter", metavar="KEY=VALUE", help="Payload filter.")] = None,
+    filters: Filters = None,
     image: Annotated[Path | None, typer.Option("--image", metavar="FILE", help="Search by a picture.")] = None,
     no_rerank: Annotated[bool, typer.Option("--no-rerank", help="Keep the fused order.")] = False,
+    context: Annotated[
+        SearchContext, typer.Option("--context", help="Add the passages beside each hit, or its section.")
+    ] = SearchContext.NONE,
     explain: Annotated[bool, typer.Option("--explain", help="Show legs, fusion and times.")] = False,
     queries: Annotated[Path | None, typer.Option("--queries", metavar="FILE", help="Many queries from a file.")] = None,
+    page_images: PageImages = None,
+    keep_trace: KeepTrace = False,
     as_json: Json = False,
     config: Config = None,
     index: Index = None,
@@ -48,40 +63,63 @@ def search(
     from rag_pipeline.wire import hit_json
 
     picture = read_bytes(image) if image else None
-    wanted = _parse_filters(filters or [])
+    wanted = all_of(*map(parse_filter, filters or []))
+    pages = PageFolder(page_images)
 
     def run(rag: RagPipeline, text: str) -> dict[str, Any]:
         trace = Trace()
         hits = rag.search(
-            text, top_k=top_k, mode=mode.value, filters=wanted, image=picture, rerank=not no_rerank, trace=trace
+            text,
+            top_k=top_k,
+            mode=mode.value,
+            filters=wanted,
+            image=picture,
+            rerank=not no_rerank,
+            context=context.value,
+            trace=trace,
         )
         if not as_json:
-            terminal.print_hits(text, hits, trace if explain else None)
-        found: dict[str, Any] = {"hits": [hit_json(hit) for hit in hits], "timings_ms": trace.timings_ms}
+            terminal.print_hits(text, hits, trace if explain else None, whole=context is not SearchContext.NONE)
+        shown = [hit_json(hit) | pages.draw(hit) for hit in hits]
+        found: dict[str, Any] = {"hits": shown, "timings_ms": trace.timings_ms}
         return found | ({"explain": trace.to_dict()} if explain else {})
 
-    with open_pipeline(config, index) as rag:
+    with open_pipeline(config, index, keep_traces=keep_trace) as rag:
         _run_queries(rag, query if picture is None else query or "", queries, run, as_json)
 
 
 def ask(
     query: Annotated[str | None, typer.Argument(help="The question.")] = None,
+    filters: Filters = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Show legs, fusion and times.")] = False,
     queries: Annotated[Path | None, typer.Option("--queries", metavar="FILE", help="Many queries from a file.")] = None,
+    page_images: PageImages = None,
+    keep_trace: KeepTrace = False,
     as_json: Json = False,
     config: Config = None,
     index: Index = None,
 ) -> None:
     """Answer a question, every statement cited."""
     from rag_pipeline import terminal
+    from rag_pipeline.retrieval.trace import Trace
     from rag_pipeline.wire import answer_json
 
+    wanted = all_of(*map(parse_filter, filters or []))
+    pages = PageFolder(page_images)
+
     def run(rag: RagPipeline, text: str) -> dict[str, Any]:
-        answer = rag.ask(text)
+        trace = Trace()
+        answer = rag.ask(text, filters=wanted, trace=trace)
         if not as_json:
             terminal.print_answer(text, answer)
-        return answer_json(answer)
+            if explain:
+                terminal.print_trace(trace)
+        told = answer_json(answer)
+        for row, citation in zip(told["citations"], answer.citations, strict=True):
+            row.update(pages.draw(citation))
+        return told | ({"explain": trace.to_dict()} if explain else {})
 
-    with open_pipeline(config, index) as rag:
+    with open_pipeline(config, index, keep_traces=keep_trace) as rag:
         _run_queries(rag, query, queries, run, as_json)
 
 
@@ -129,13 +167,3 @@ def _read_queries(path: Path) -> list[tuple[str, str]]:
         elif line.strip():
             found.append((str(number), line.strip()))
     return found
-
-
-def _parse_filters(pairs: list[str]) -> dict[str, str | int]:
-    filters: dict[str, str | int] = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not (key and equals and value):
-            raise ConfigError(f"--filter {pair!r} is not KEY=VALUE; write for example --filter file_name=report.pdf")
-        filters[key] = int(value) if value.isdigit() else value
-    return filters

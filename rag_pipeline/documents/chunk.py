@@ -14,11 +14,11 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from rag_pipeline.types import Chunk, Document, Figure
+from rag_pipeline.types import Chunk, Document, Figure, Place
 
 __all__ = ["CHUNKER_VERSION", "chunk_document", "document_text"]
 
-CHUNKER_VERSION = "2"
+CHUNKER_VERSION = "3"
 """Changes whenever the same document would give other chunks."""
 
 CountTokens = Callable[[Sequence[str]], list[int]]
@@ -67,6 +67,8 @@ def chunk_document(
     pieces = _split_long(pieces, document, text, count_tokens, empty, max_tokens - empty - headings.most)
     groups = _packed(pieces, headings, max_tokens - empty)
     chunks = _within_budget(groups, document, text, headings, count_tokens, max_tokens)
+    ends = [0, *(chunk.end for chunk in chunks)]
+    chunks = [replace(chunk, gap=text[end : chunk.start]) for end, chunk in zip(ends, chunks, strict=False)]
     figures = (_figure_chunk(figure, document, text, headings, pieces) for figure in document.figures)
     chunks += _shortened(list(figures), count_tokens, max_tokens)
     return [replace(chunk, position=position) for position, chunk in enumerate(chunks)]
@@ -256,12 +258,26 @@ def _text_chunk(group: list[_Piece], document: Document, text: str, headings: _H
         start=start,
         end=end,
         heading=headings.cut(_path_of(group)),
-        pages=tuple(sorted({element.page for element in elements if element.page is not None})),
+        places=_places(group, document),
         categories=tuple(dict.fromkeys(element.category for element in elements)),
-        boxes=tuple(dict.fromkeys(element.box for element in elements if element.box is not None)),
         tables=tuple(html for index in sorted(first) if (html := document.elements[index].html) is not None),
         language=document.language,
     )
+
+
+def _places(group: list[_Piece], document: Document) -> tuple[Place, ...]:
+    """Return where the elements stand; those of one page without boxes are one place."""
+    places: list[Place] = []
+    for piece in group:
+        element = document.elements[piece.element]
+        page = element.page if element.box is None else element.box.page
+        if page is None:
+            continue
+        if places and (places[-1].page, places[-1].box) == (page, element.box):
+            places[-1] = replace(places[-1], end=piece.end)
+        else:
+            places.append(Place(piece.start, piece.end, page, element.box))
+    return tuple(places)
 
 
 def _figure_chunk(figure: Figure, document: Document, text: str, headings: _Headings, pieces: list[_Piece]) -> Chunk:
@@ -276,9 +292,8 @@ def _figure_chunk(figure: Figure, document: Document, text: str, headings: _Head
         start=place,
         end=place,
         heading=headings.cut(path) if before else (),
-        pages=() if figure.page is None else (figure.page,),
+        places=() if figure.page is None else (Place(place, place, figure.page, figure.box),),
         categories=("Image",),
-        boxes=() if figure.box is None else (figure.box,),
         language=document.language,
         figure=hashlib.sha256(figure.image).hexdigest(),
     )

@@ -1,7 +1,8 @@
 """A folder in, the files to read out: what is there, what is refused and why.
 
 Enters: folders or single files, patterns, a size limit. Leaves: :class:`Discovery`, in one order on every machine. This
-module opens only files whose suffix says nothing; it knows nothing of what is inside documents, nor of an index.
+module opens only sidecars, and files whose suffix says nothing; it knows nothing of what is inside documents, nor of
+an index.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rag_pipeline.documents.facts import SIDECAR, read_sidecar
 from rag_pipeline.documents.ignore import Patterns
 from rag_pipeline.documents.kinds import SUPPORTED_SUFFIXES, kind_of
 from rag_pipeline.errors import InputError
@@ -33,7 +35,8 @@ _SPECIAL = {
 class Found:
     """A file worth reading. ``path`` is absolute; ``size`` in bytes; ``mtime_ns`` since 1970.
 
-    ``unpacked`` is where its bytes lie, if it came out of another file.
+    ``unpacked`` is where its bytes lie, if it came out of another file; ``sidecar`` is the text of the file beside it
+    that says something of it.
     """
 
     path: Path
@@ -41,6 +44,7 @@ class Found:
     size: int
     mtime_ns: int
     unpacked: Path | None = None
+    sidecar: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +117,7 @@ def read_source(found: Found) -> SourceFile:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as exc:
         raise InputError(f"the file cannot be read: {exc.strerror}; check its permissions") from exc
-    return SourceFile(found.path, found.root, found.size, found.mtime_ns, digest, found.unpacked)
+    return SourceFile(found.path, found.root, found.size, found.mtime_ns, digest, found.unpacked, found.sidecar)
 
 
 def _walk(root: Path, patterns: Patterns) -> Iterator[Path | Refused]:
@@ -156,6 +160,8 @@ def _is_litter(path: Path, is_folder: bool) -> bool:
 
 
 def _examine(path: Path, root: Path, max_file_mb: float) -> Found | Refused | None:
+    if path.name.endswith(SIDECAR):
+        return None
     try:
         status = path.lstat()
         if stat.S_ISLNK(status.st_mode) and path != root:
@@ -172,11 +178,12 @@ def _examine(path: Path, root: Path, max_file_mb: float) -> Found | Refused | No
             )
         if path.suffix.lower() not in SUPPORTED_SUFFIXES:
             kind_of(path)
+        sidecar = read_sidecar(path)
     except InputError as exc:
         return Refused(path, str(exc))
     except OSError as exc:
         return Refused(path, f"the file cannot be read: {exc.strerror}; check its permissions")
-    return Found(path, root, status.st_size, status.st_mtime_ns)
+    return Found(path, root, status.st_size, status.st_mtime_ns, sidecar=sidecar)
 
 
 def _refuse_link(path: Path, root: Path) -> Refused | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import mimetypes
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from rag_pipeline.documents.partition import Parts, Picture, clean
 from rag_pipeline.errors import InputError
 from rag_pipeline.types import Element, Figure
 
-__all__ = ["make_figures", "read_image", "readable_name"]
+__all__ = ["find_picture", "make_figures", "picture_name", "read_image", "readable_name"]
 
 _MEDIA_TYPES = {
     "PNG": "image/png",
@@ -87,6 +88,21 @@ def readable_name(path: Path) -> str:
     'pump station north'
     """
     return clean(re.sub(r"[\s_.-]+", " ", path.stem)) or path.name
+
+
+def picture_name(digest: str, media_type: str) -> str:
+    """Return the name under which a picture is kept: the SHA-256 of its bytes, with the suffix of its kind.
+
+    >>> picture_name("ab" * 32, "image/jpeg")[-8:]
+    'abab.jpg'
+    """
+    return digest + (mimetypes.guess_extension(media_type) or ".bin")
+
+
+def find_picture(folder: Path, digest: str) -> Path | None:
+    """Return the picture of this digest that is kept in ``folder``, or None."""
+    names = (picture_name(digest, media_type) for media_type in dict.fromkeys(_MEDIA_TYPES.values()))
+    return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
 def make_figures(pictures: Sequence[Picture], elements: Sequence[Element], fallback: str) -> tuple[Figure, ...]:

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from rag_pipeline.documents.archive import ENCRYPTED, is_encrypted, open_archive
 from rag_pipeline.errors import InputError
+from rag_pipeline.media_types import MEDIA_TYPES
 
-__all__ = ["HEAD_BYTES", "MEDIA_TYPES", "SUPPORTED_SUFFIXES", "ZIPPED", "kind_by_content", "kind_of", "refusal"]
+__all__ = ["HEAD_BYTES", "SUPPORTED_SUFFIXES", "ZIPPED", "kind_by_content", "kind_of", "refusal"]
 
 HEAD_BYTES = 8192
 _MIMETYPE_BYTES = 100
@@ -48,30 +49,6 @@ SUPPORTED_SUFFIXES = frozenset(_KIND_OF_SUFFIX)
 
 ZIPPED = frozenset({"docx", "pptx", "xlsx", "epub", "odt"})
 _TEXT_KINDS = frozenset({"csv", "tsv", "html", "md", "txt", "rst", "org", "eml", "xml", "json"})
-
-MEDIA_TYPES = {
-    "pdf": "application/pdf",
-    "docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
-    "pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
-    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-    "doc": "application/msword",
-    "ppt": "application/vnd.ms-powerpoint",
-    "xls": "application/vnd.ms-excel",
-    "csv": "text/csv",
-    "tsv": "text/tab-separated-values",
-    "html": "text/html",
-    "md": "text/markdown",
-    "txt": "text/plain",
-    "rst": "text/x-rst",
-    "org": "text/org",
-    "eml": "message/rfc822",
-    "msg": "application/vnd.ms-outlook",
-    "epub": "application/epub+zip",
-    "odt": "application/vnd.oasis.opendocument.text",
-    "rtf": "application/rtf",
-    "xml": "application/xml",
-    "json": "application/json",
-}
 
 _UTF16_OR_32_BOMS = (b"\xff\xfe", b"\xfe\xff")
 _HTML_START = re.compile(rb"\s*(<!--.*?-->\s*)*<(!doctype\s+html|html)\b", re.IGNORECASE | re.DOTALL)

@@ -16,12 +16,13 @@ from pathlib import Path
 
 from rag_pipeline.documents.attachments import attached, attached_parts, inline_pictures
 from rag_pipeline.documents.decode import decode
+from rag_pipeline.documents.facts import day_of
 from rag_pipeline.documents.markup import html_parts
 from rag_pipeline.documents.options import DEFAULTS, ParseOptions
 from rag_pipeline.documents.partition import Parts, clean
 from rag_pipeline.documents.plain import text_parts
 from rag_pipeline.errors import InputError
-from rag_pipeline.types import Element
+from rag_pipeline.types import Element, Facts
 
 __all__ = ["read_eml", "read_msg"]
 
@@ -70,7 +71,7 @@ def read_msg(path: Path, options: ParseOptions = DEFAULTS) -> Parts:
 
 def _with_header(body: Parts, headers: dict[str, str], files: list[tuple[str, bytes]], options: ParseOptions) -> Parts:
     """Put the header first, as text, so that "who wrote" and "when" can be asked."""
-    parts = Parts(title=headers["Subject"])
+    parts = Parts(title=headers["Subject"], facts=Facts(day_of(headers["Date"])))
     if lines := [f"{name}: {value}" for name, value in headers.items() if value]:
         parts.elements.append(Element("\n".join(lines), "UncategorizedText"))
     parts.append(body)

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from rag_pipeline.documents.decode import decode
+from rag_pipeline.documents.facts import with_front_matter
 from rag_pipeline.documents.html_visible import shallow, visible
 from rag_pipeline.documents.partition import NO_DETECTION, Parts, Picture, clean, gather
 from rag_pipeline.types import Element
@@ -39,15 +40,18 @@ _MAX_PICTURE_BYTES = 30_000_000
 
 def read_html(path: Path, root: Path) -> Parts:
     """Read an HTML page; pictures that are files inside ``root`` come with it."""
-    return html_parts(decode(path.read_bytes(), markup=True), path.parent, root)
+    text = decode(path.read_bytes(), markup=True)
+    return with_front_matter(text, lambda page: html_parts(page, path.parent, root))
 
 
 def read_md(path: Path, root: Path) -> Parts:
     """Read a Markdown file, by the converter and the extensions that Unstructured uses for it."""
     import markdown
 
-    text = decode(path.read_bytes())
-    return html_parts(markdown.markdown(text, extensions=["tables", "fenced_code"]), path.parent, root)
+    def read(text: str) -> Parts:
+        return html_parts(markdown.markdown(text, extensions=["tables", "fenced_code"]), path.parent, root)
+
+    return with_front_matter(decode(path.read_bytes()), read)
 
 
 def read_with_pandoc(path: Path, kind: str, root: Path) -> Parts:

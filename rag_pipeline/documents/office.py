@@ -14,12 +14,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rag_pipeline.documents.facts import day_of
 from rag_pipeline.documents.libreoffice import converted
 from rag_pipeline.documents.office_visible import hide_in_deck, hide_in_word, is_hidden_slide, visible_workbook
 from rag_pipeline.documents.options import DEFAULTS, ParseOptions, check_pages
 from rag_pipeline.documents.partition import NO_DETECTION, Parts, clean, gather, html_table
 from rag_pipeline.errors import InputError
-from rag_pipeline.types import Element
+from rag_pipeline.types import Element, Facts
 
 if TYPE_CHECKING:
     from unstructured.documents.elements import Element as RawElement
@@ -53,6 +54,7 @@ def read_docx(path: Path) -> Parts:
     parts = gather(raws, depth_of)
     parts.hidden = hidden
     parts.title = clean(document.core_properties.title)
+    parts.facts = Facts(day_of(document.core_properties.created))
     return parts
 
 
@@ -67,7 +69,9 @@ def read_pptx(path: Path, options: ParseOptions = DEFAULTS) -> Parts:
 
     presentation = pptx.Presentation(str(path))
     check_pages(len(presentation.slides), options.max_pages, "slides")
-    parts = Parts(title=clean(presentation.core_properties.title), hidden=hide_in_deck(presentation))
+    properties = presentation.core_properties
+    parts = Parts(title=clean(properties.title), hidden=hide_in_deck(presentation))
+    parts.facts = Facts(day_of(properties.created))
     register_picture_partitioner(_PptxPictures)
     shown = {"file": _written(presentation)} if parts.hidden else {"filename": str(path)}
     raws = partition_pptx(**shown, languages=NO_DETECTION, include_page_breaks=False)

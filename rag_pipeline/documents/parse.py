@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 
 from rag_pipeline.documents.archive import check_archive
 from rag_pipeline.documents.figures import make_figures, read_image, readable_name
-from rag_pipeline.documents.kinds import MEDIA_TYPES, SUPPORTED_SUFFIXES, ZIPPED, kind_of
+from rag_pipeline.documents.kinds import SUPPORTED_SUFFIXES, ZIPPED, kind_of
 from rag_pipeline.documents.mail import read_eml, read_msg
 from rag_pipeline.documents.markup import read_html, read_md, read_with_pandoc
 from rag_pipeline.documents.office import read_doc, read_docx, read_ppt, read_pptx, read_xlsx
@@ -25,13 +25,14 @@ from rag_pipeline.documents.pdf import read_pdf
 from rag_pipeline.documents.plain import read_delimited, read_json, read_txt, read_xml
 from rag_pipeline.errors import InputError, UnavailableError
 from rag_pipeline.language import detect_language
+from rag_pipeline.media_types import MEDIA_TYPES
 from rag_pipeline.types import Document, Element, SourceFile
 
 __all__ = ["PARSER_VERSION", "SUPPORTED_SUFFIXES", "parse", "warm_up"]
 
 logger = logging.getLogger(__name__)
 
-PARSER_VERSION = "2"
+PARSER_VERSION = "3"
 """Changes whenever the same bytes would give another document."""
 
 _LANGUAGE_SAMPLE = 5000
@@ -148,6 +149,7 @@ def _document(source: SourceFile, kind: str, parts: Parts) -> Document:
         media_type=figures[0].media_type if kind == "image" else MEDIA_TYPES[kind],
         title=_title(parts.elements, parts.title),
         notes=tuple(_notes(parts)),
+        facts=parts.facts,
     )
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from rag_pipeline.types import Attachment, Box, Element
+from rag_pipeline.types import Attachment, Box, Element, Facts
 
 if TYPE_CHECKING:
     from unstructured.documents.elements import Element as RawElement
@@ -73,8 +73,8 @@ class Picture:
 class Parts:
     """What a reader takes out of a file. ``title`` is the one that the file's own properties name.
 
-    ``attachments`` and ``lacking`` are those of the :class:`~rag_pipeline.types.Document`; ``hidden`` counts the
-    passages that were left out because nobody sees them.
+    ``attachments``, ``lacking`` and ``facts`` are those of the :class:`~rag_pipeline.types.Document`; ``hidden`` counts
+    the passages that were left out because nobody sees them.
     """
 
     elements: list[Element] = field(default_factory=list)
@@ -84,9 +84,10 @@ class Parts:
     attachments: list[Attachment] = field(default_factory=list)
     lacking: set[str] = field(default_factory=set)
     hidden: int = 0
+    facts: Facts = field(default_factory=Facts)
 
     def append(self, other: Parts) -> None:
-        """Add the elements, pictures and notes of another part behind one's own; the title stays."""
+        """Add the elements, pictures and notes of another part behind one's own; the title and the facts stay."""
         moved = (replace(picture, after=picture.after + len(self.elements)) for picture in other.pictures)
         self.pictures.extend(moved)
         self.elements.extend(other.elements)

@@ -10,20 +10,20 @@ from __future__ import annotations
 
 import io
 import re
-import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from rag_pipeline.documents.facts import day_of
 from rag_pipeline.documents.ocr import listed, read_scans
 from rag_pipeline.documents.options import DEFAULTS, ParseOptions, check_pages
 from rag_pipeline.documents.partition import Parts, Picture, clean, gather, looks_like_heading
+from rag_pipeline.documents.pdf_file import opened
 from rag_pipeline.documents.pdf_tables import with_tables
 from rag_pipeline.documents.pdf_text import read_pages
-from rag_pipeline.errors import InputError
-from rag_pipeline.types import Box, Element
+from rag_pipeline.types import Box, Element, Facts
 
 __all__ = ["read_pdf"]
 
@@ -57,41 +57,15 @@ def read_pdf(path: Path, options: ParseOptions = DEFAULTS) -> Parts:
             of them.
         MissingProgramError: it is a scan, and Tesseract is not installed.
     """
-    import pypdfium2 as pdfium
-
-    try:
-        pdf = pdfium.PdfDocument(str(path))
-    except pdfium.PdfiumError as exc:
-        if "password" in str(exc).lower():
-            with tempfile.TemporaryDirectory(prefix="rag-pdf-") as folder:
-                return read_pdf(_decrypted(path, Path(folder)), options)
-        raise InputError("the PDF is damaged and cannot be opened; save it again, or export it anew") from exc
-    try:
+    with opened(path) as (path, pdf):
         check_pages(len(pdf), options.max_pages, "pages")
         pdf.init_forms()
         return _read(path, pdf, options)
-    finally:
-        pdf.close()
-
-
-def _decrypted(path: Path, folder: Path) -> Path:
-    """Write a PDF anew that opens without a password; pdfium does not try the empty one as that of its owner.
-
-    Raises:
-        InputError: it does not open without a password.
-    """
-    import pikepdf
-
-    try:
-        with pikepdf.open(path) as pdf:
-            pdf.save(folder / "open.pdf", encryption=False)
-    except (pikepdf.PdfError, pikepdf.PasswordError) as exc:
-        raise InputError("the PDF is encrypted; remove its password and save it again") from exc
-    return folder / "open.pdf"
 
 
 def _read(path: Path, pdf: Any, options: ParseOptions) -> Parts:
-    parts = Parts(title=clean(pdf.get_metadata_dict().get("Title")))
+    said = pdf.get_metadata_dict()
+    parts = Parts(title=clean(said.get("Title")), facts=Facts(day_of(said.get("CreationDate"))))
     pages = list(read_pages(path, pdf))
     careful = {page.number for page in pages if page.hidden}
     parts.hidden = sum(page.hidden for page in pages)

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from rag_pipeline.documents.decode import decode
+from rag_pipeline.documents.facts import with_front_matter
 from rag_pipeline.documents.partition import NO_DETECTION, Parts, clean, gather, html_table
 from rag_pipeline.types import Element
 
@@ -36,7 +37,7 @@ _LINES_OF_TEXT = 60
 
 def read_txt(path: Path) -> Parts:
     """Read plain text: paragraphs between blank lines."""
-    return text_parts(decode(path.read_bytes()))
+    return with_front_matter(decode(path.read_bytes()), text_parts)
 
 
 def text_parts(text: str) -> Parts:

@@ -73,6 +73,9 @@ class BgeM3Encoder:
         folder: the published files; ``config.json`` and ``tokenizer.json`` are read.
         fingerprint: what must be equal for two vectors to be comparable.
         runner: runs what :func:`load_bge_m3` loads from this folder.
+        late: whether texts come with a vector of each token, too, out of the same forward: (tokens - 1, dim) float32
+            unit rows. As in FlagEmbedding's ``colbert_vecs``, ``<s>`` has none, because it is the dense vector, and
+            ``</s>`` has one.
 
     Raises:
         UnavailableError: a file is missing, unreadable or of another model.
@@ -80,8 +83,9 @@ class BgeM3Encoder:
 
     sparse_needs_idf = False
 
-    def __init__(self, folder: Path, fingerprint: str, runner: Runner) -> None:
+    def __init__(self, folder: Path, fingerprint: str, runner: Runner, *, late: bool = False) -> None:
         self.fingerprint = fingerprint
+        self.late = late
         self._runner = runner
         self._tokenizer = load_tokenizer(folder)
         special = [self._tokenizer.token_to_id(token) for token in _SPECIAL]
@@ -117,35 +121,18 @@ class BgeM3Encoder:
         """
         return self._encode(texts, truncate=False)
 
-    def encode_multi(
-        self, texts: Sequence[str], *, truncate: bool = False
-    ) -> tuple[TextVectors, tuple[FloatMatrix, ...]]:
-        """Encode texts or questions in all three ways, in one forward.
-
-        The third is a vector of each token for late interaction, (tokens - 1, dim) float32 unit rows: as in
-        FlagEmbedding's ``colbert_vecs``, ``<s>`` has none, because it is the dense vector, and ``</s>`` has one.
-
-        Raises:
-            InputError: a text is longer than ``max_tokens`` and ``truncate`` is false.
-            OutOfMemoryError: the device has no memory for one text.
-        """
-        multi: list[FloatMatrix] = []
-        vectors = self._encode(texts, truncate=truncate, multi=multi)
-        return vectors, tuple(multi)
-
-    def _encode(self, texts: Sequence[str], *, truncate: bool, multi: list[FloatMatrix] | None = None) -> TextVectors:
-        """Encode; where a list for them is given, append the multi-vectors."""
-        outputs = ("dense", "sparse") if multi is None else ("dense", "sparse", "multi")
+    def _encode(self, texts: Sequence[str], *, truncate: bool) -> TextVectors:
+        outputs = ("dense", "sparse", "multi") if self.late else ("dense", "sparse")
         dense = np.empty((len(texts), self.dim), dtype=np.float32)
         sparse: list[SparseVector] = []
+        late: list[FloatMatrix] = []
         for rows, found in run_texts(
             self._runner, self._tokenizer, texts, outputs, max_tokens=self.max_tokens, truncate=truncate
         ):
             dense[len(sparse) : len(sparse) + len(rows)] = found["dense"]
             sparse += max_weights(rows, found["sparse"], self._special)
-            if multi is not None:
-                multi += [vectors[1:] for vectors in found["multi"]]
-        return TextVectors(dense, tuple(sparse))
+            late += [vectors[1:] for vectors in found.get("multi", ())]
+        return TextVectors(dense, tuple(sparse), tuple(late) if self.late else None)
 
 
 def max_weights(

@@ -12,7 +12,8 @@ import json
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
-from typing import Generic, Literal, Protocol, TypeVar, cast
+from copy import deepcopy
+from typing import Generic, Literal, TypeVar, cast
 
 import numpy as np
 
@@ -21,23 +22,14 @@ from rag_pipeline.errors import InputError, OutOfMemoryError
 from rag_pipeline.protocols import DenseEncoder, TextEncoder
 from rag_pipeline.types import FloatMatrix, SparseVector, TextVectors
 
-__all__ = ["CachedDense", "CachedText", "ThreeWayEncoder"]
+__all__ = ["CachedDense", "CachedText"]
 
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 Vectors = TypeVar("Vectors", bound="tuple[FloatMatrix | SparseVector, ...]")
 Kind = Literal["dense", "sparse", "multi"]
-Two = tuple[FloatMatrix, SparseVector]
-Three = tuple[FloatMatrix, SparseVector, FloatMatrix]
-
-
-class ThreeWayEncoder(TextEncoder, Protocol):
-    """A :class:`TextEncoder` whose one model gives sparse weights too, in any language, and a vector of each token."""
-
-    def encode_multi(
-        self, texts: Sequence[str], *, truncate: bool = False
-    ) -> tuple[TextVectors, tuple[FloatMatrix, ...]]:
-        """Encode in all three ways; the third is (tokens, dim) float32 for each text."""
+Row = tuple[FloatMatrix, SparseVector] | tuple[FloatMatrix, SparseVector, FloatMatrix]
+"""A text's dense and sparse vectors and, where the encoder gives them, those of its tokens."""
 
 
 class CachedDense:
@@ -101,10 +93,10 @@ class CachedDense:
 class CachedText:
     """A :class:`TextEncoder` over one whose vectors all come from one model; see :class:`CachedDense`."""
 
-    def __init__(self, encoder: ThreeWayEncoder, runner: str, cache: EmbeddingCache | None, *, queries: int) -> None:
+    def __init__(self, encoder: TextEncoder, runner: str, cache: EmbeddingCache | None, *, queries: int) -> None:
         self._encoder = encoder
         self._passages = _Passages(encoder, runner, cache)
-        self._queries: _Recent[Two] = _Recent(queries)
+        self._queries: _Recent[Row] = _Recent(queries)
 
     @property
     def fingerprint(self) -> str:
@@ -126,6 +118,11 @@ class CachedText:
         """Whether the engine must apply inverse document frequency."""
         return self._encoder.sparse_needs_idf
 
+    @property
+    def late(self) -> bool:
+        """Whether texts come with a vector of each token, too."""
+        return self._encoder.late
+
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text, special tokens included."""
         return self._encoder.count_tokens(texts)
@@ -139,26 +136,11 @@ class CachedText:
             InputError: a text is longer than ``max_tokens`` and ``truncate`` is false.
         """
 
-        def encode(some: Sequence[str]) -> list[Two]:
+        def encode(some: Sequence[str]) -> list[Row]:
             return _rows(self._encoder.encode_passages(some, truncate=truncate))
 
-        return _joined(self._passages.get(texts, ("dense", "sparse"), encode, truncate), self.dim)
-
-    def encode_multi(
-        self, texts: Sequence[str], *, truncate: bool = False
-    ) -> tuple[TextVectors, tuple[FloatMatrix, ...]]:
-        """Encode texts in all three ways; the third is (tokens, dim) float32 unit rows for each text.
-
-        Raises:
-            InputError: a text is longer than ``max_tokens`` and ``truncate`` is false.
-        """
-
-        def encode(some: Sequence[str]) -> list[Three]:
-            vectors, multi = self._encoder.encode_multi(some, truncate=truncate)
-            return [(*two, one) for two, one in zip(_rows(vectors), multi, strict=True)]
-
-        rows = self._passages.get(texts, ("dense", "sparse", "multi"), encode, truncate)
-        return _joined([row[:2] for row in rows], self.dim), tuple(row[2] for row in rows)
+        kinds: tuple[Kind, ...] = ("dense", "sparse", "multi") if self.late else ("dense", "sparse")
+        return _joined(self._passages.get(texts, kinds, encode, truncate), self.dim, late=self.late)
 
     def encode_queries(self, texts: Sequence[str], candidates: Collection[str] | None = None) -> TextVectors:
         """Encode questions.
@@ -167,10 +149,11 @@ class CachedText:
             InputError: a question is longer than ``max_tokens``.
         """
         among = None if candidates is None else frozenset(candidates)
-        found = {text: both for (text, _), both in self._queries.get([(text, among) for text in texts]).items()}
+        found = {text: row for (text, _), row in self._queries.get([(text, among) for text in texts]).items()}
         rows, fresh = _completed(texts, found, lambda some: _rows(self._encoder.encode_queries(some, candidates)))
-        self._queries.put({(text, among): (row.copy(), weights) for text, (row, weights) in fresh.items()})
-        return _joined(rows, self.dim)
+        # A row alone holds on to its batch.
+        self._queries.put({(text, among): deepcopy(row) for text, row in fresh.items()})
+        return _joined(rows, self.dim, late=self.late)
 
 
 class _Passages:
@@ -268,12 +251,15 @@ def _completed(
     return [found[text] if text in found else fresh[text] for text in texts], fresh
 
 
-def _rows(vectors: TextVectors) -> list[Two]:
-    return list(zip(vectors.dense, vectors.sparse, strict=True))
+def _rows(vectors: TextVectors) -> list[Row]:
+    if vectors.late is None:
+        return list(zip(vectors.dense, vectors.sparse, strict=True))
+    return list(zip(vectors.dense, vectors.sparse, vectors.late, strict=True))
 
 
-def _joined(rows: Sequence[Two], dim: int) -> TextVectors:
-    return TextVectors(_stacked([dense for dense, _ in rows], dim), tuple(sparse for _, sparse in rows))
+def _joined(rows: Sequence[Row], dim: int, *, late: bool) -> TextVectors:
+    multi = tuple(row[2] for row in rows if len(row) == 3)
+    return TextVectors(_stacked([row[0] for row in rows], dim), tuple(row[1] for row in rows), multi if late else None)
 
 
 def _stacked(rows: Sequence[FloatMatrix], dim: int) -> FloatMatrix:

@@ -18,6 +18,7 @@ class ComposedEncoder:
     """A :class:`TextEncoder` of two parts; an index records the fingerprint of each (``dense``, ``sparse``)."""
 
     sparse_needs_idf = True
+    late = False
 
     def __init__(self, dense: DenseEncoder, sparse: Bm25Encoder) -> None:
         self.dense = dense

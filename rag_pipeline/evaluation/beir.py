@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rag_pipeline.errors import InputError
 
-__all__ = ["JudgedSet", "read_beir"]
+__all__ = ["JudgedSet", "read_beir", "read_judgements"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +38,22 @@ def read_beir(folder: Path, split: str = "test") -> JudgedSet:
         InputError: a file is missing, a line cannot be read, or no query is judged.
     """
     passages = {row["_id"]: _joined(row) for row in _json_lines(folder / "corpus.jsonl")}
+    queries, qrels = read_judgements(folder, split)
+    return JudgedSet(folder.resolve().name, passages, queries, qrels)
+
+
+def read_judgements(folder: Path, split: str = "test") -> tuple[dict[str, str], dict[str, dict[str, int]]]:
+    """Read the judged queries by id, and their qrels, of a folder that needs no ``corpus.jsonl``.
+
+    Raises:
+        InputError: a file is missing, a line cannot be read, or no query is judged.
+    """
     texts = {row["_id"]: row["text"] for row in _json_lines(folder / "queries.jsonl")}
     qrels = _read_qrels(folder / "qrels" / f"{split}.tsv")
     queries = {query: texts[query] for query in qrels if query in texts}
     if not queries:
         raise InputError(f"{folder} judges none of its {len(texts)} queries; check the ids in qrels/{split}.tsv")
-    return JudgedSet(folder.resolve().name, passages, queries, qrels)
+    return queries, qrels
 
 
 def _joined(row: Mapping[str, str]) -> str:

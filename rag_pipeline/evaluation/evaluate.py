@@ -16,9 +16,10 @@ from typing import Literal, cast, get_args
 
 import ir_measures
 from ir_measures import RR, R, nDCG
-from llama_index.core.schema import NodeWithScore, QueryBundle
+from llama_index.core.schema import QueryBundle
 
 from rag_pipeline.config import Settings
+from rag_pipeline.encoders.languages import trained_languages
 from rag_pipeline.errors import ConfigError
 from rag_pipeline.evaluation.beir import JudgedSet
 from rag_pipeline.language import detect_language
@@ -88,7 +89,9 @@ def evaluate(
     """
     rows = []
     with tempfile.TemporaryDirectory(prefix="rag-eval-") as folder:
-        schema = CollectionSchema.of(dense_dim=encoder.dim, sparse_idf=encoder.sparse_needs_idf, image_dim=None)
+        schema = CollectionSchema.of(
+            dense_dim=encoder.dim, sparse_idf=encoder.sparse_needs_idf, image_dim=None, late=encoder.late
+        )
         fingerprint = Fingerprint(text=encoder.fingerprint, sparse="", image="", chunking="whole passages")
         with EdgeStore.open(Path(folder), schema, fingerprint, create=True) as store:
             names = {}
@@ -102,13 +105,17 @@ def evaluate(
                 encoder,
                 top_k=_DEPTH,
                 leg_depth=_DEPTH,
+                fusion=settings.search.fusion,
+                weights=settings.search.weights,
                 rrf_k=settings.search.rrf_k,
                 exact_below=len(names),
                 languages=[language] if language else None,
+                model_languages=trained_languages(settings.text.model, settings.text.path),
             )
+            postprocessor = _postprocessor(reranker, settings, language)
             for mode in modes:
                 started = time.perf_counter()
-                run = _run(judged, retriever, reranker, settings, mode, names, on_progress)
+                run = _run(judged, retriever, postprocessor, mode, names, on_progress)
                 seconds = time.perf_counter() - started
                 rows.append(Row(mode, len(judged.queries), _measure(judged, run), seconds))
                 if run_dir is not None:
@@ -129,7 +136,7 @@ def _points(
         yield {
             name: Point(
                 chunk.id,
-                {"dense": vectors.dense[i], "sparse": vectors.sparse[i]},
+                vectors.legs(i),
                 payload_of(chunk, paths=[Path(name)], media_type="text/plain", title=""),
             )
             for i, (chunk, (name, _)) in enumerate(zip(chunks, batch, strict=True))
@@ -140,8 +147,7 @@ def _points(
 def _run(
     judged: JudgedSet,
     retriever: HybridRetriever,
-    reranker: Reranker | None,
-    settings: Settings,
+    postprocessor: BgeReranker | None,
     mode: EvalMode,
     names: Mapping[str, str],
     on_progress: Progress,
@@ -151,22 +157,24 @@ def _run(
     for done, (query, text) in enumerate(judged.queries.items(), start=1):
         nodes = retriever.search(text, mode=leg)
         if mode == "hybrid+rerank":
-            nodes = _rerank(nodes, text, reranker, settings)
+            assert postprocessor is not None
+            nodes = postprocessor.postprocess_nodes(nodes, QueryBundle(text))
         run[query] = [names[node.node.node_id] for node in nodes]
         on_progress(mode, done, len(judged.queries))
     return run
 
 
-def _rerank(
-    nodes: list[NodeWithScore], text: str, reranker: Reranker | None, settings: Settings
-) -> list[NodeWithScore]:
-    """Put the reranked head before the fused tail: a run is ranks, so the two units never meet in one list."""
-    assert reranker is not None
-    assert settings.reranker is not None
-    depth, blend = settings.reranker.depth, settings.reranker.blend
-    postprocessor = BgeReranker(reranker=reranker, depth=depth, top_n=depth, blend=blend)
-    head = postprocessor.postprocess_nodes(nodes, QueryBundle(text))
-    return head + nodes[depth:]
+def _postprocessor(reranker: Reranker | None, settings: Settings, language: str) -> BgeReranker | None:
+    chosen = settings.reranker
+    if reranker is None or chosen is None:
+        return None
+    return BgeReranker(
+        reranker=reranker,
+        depth=chosen.depth,
+        blend=chosen.blend,
+        documents=(language,) if language else (),
+        languages=trained_languages(chosen.model, chosen.path),
+    )
 
 
 def _measure(judged: JudgedSet, run: Run) -> dict[str, float]:

@@ -167,6 +167,7 @@ class Ingestor:
 
     def _count(self, tally: Tally, look: Survey) -> None:
         tally.plan(look.plan)
+        tally.notes += look.notes
         for source in look.plan.quarantined:
             row = look.known[source.path]
             tally.quarantine(source.path, row.error, row.reason)
@@ -192,7 +193,7 @@ class Ingestor:
         ]
         for source in (*plan.unchanged, *plan.quarantined):
             row = known[source.path]
-            if needs_reading(source, row):
+            if needs_reading(source, row) or source.sidecar != row.sidecar:
                 seen = row_of(source, fingerprint=row.fingerprint, document_id=row.document_id)
                 rows.append(replace(seen, error=row.error, reason=row.reason))
         for item in look.refused:

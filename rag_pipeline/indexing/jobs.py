@@ -15,7 +15,7 @@ from rag_pipeline.errors import InputError, UnavailableError
 from rag_pipeline.indexing.records import Version
 from rag_pipeline.protocols import ImageEncoder, TextEncoder
 from rag_pipeline.store.payload import payload_of
-from rag_pipeline.types import Attachment, Chunk, FloatMatrix, Point, SourceFile, VectorValue
+from rag_pipeline.types import Attachment, Chunk, Facts, FloatMatrix, Point, SourceFile
 
 __all__ = ["BatchEncoder", "Failed", "Job", "Share"]
 
@@ -24,7 +24,7 @@ __all__ = ["BatchEncoder", "Failed", "Job", "Share"]
 class Job:
     """A document to be written. ``pictures`` are encoded images by content hash; ``left`` counts unwritten chunks.
 
-    ``error`` is why it cannot be written after all.
+    ``facts`` is what the points show of what is said of the document; ``error`` is why it cannot be written after all.
     """
 
     source: SourceFile
@@ -33,6 +33,7 @@ class Job:
     pictures: Mapping[str, bytes]
     attachments: Sequence[Attachment] = ()
     notes: list[str] = field(default_factory=list)
+    facts: Facts = field(default_factory=Facts)
     left: int = field(init=False)
     error: InputError | None = None
 
@@ -107,11 +108,13 @@ class BatchEncoder:
         images = self._image_vectors(rows)
         points = []
         for row, (job, chunk) in enumerate(rows):
-            vectors: dict[str, VectorValue] = {"dense": text.dense[row], "sparse": text.sparse[row]}
+            vectors = text.legs(row)
             if row in images:
                 vectors["image"] = images[row]
             version = job.version
-            payload = payload_of(chunk, paths=version.paths, media_type=version.media_type, title=version.title)
+            payload = payload_of(
+                chunk, paths=version.paths, media_type=version.media_type, title=version.title, facts=job.facts
+            )
             points.append(Point(chunk.id, vectors, payload))
         return points
 

@@ -9,7 +9,6 @@ This module knows nothing of formats, models and the engine.
 from __future__ import annotations
 
 import hashlib
-import mimetypes
 import os
 import time
 from collections import defaultdict
@@ -21,17 +20,18 @@ from typing import Protocol
 
 from tenacity import Retrying
 
-from rag_pipeline.documents.figures import readable_name
+from rag_pipeline.documents.facts import facts_of
+from rag_pipeline.documents.figures import picture_name, readable_name
 from rag_pipeline.errors import InputError, MissingProgramError, UnavailableError
 from rag_pipeline.indexing.attachments import AttachmentFolder
 from rag_pipeline.indexing.jobs import BatchEncoder, Failed, Job, Share
 from rag_pipeline.indexing.manifest import Manifest
-from rag_pipeline.indexing.records import FileRow, MadeBy, Version
+from rag_pipeline.indexing.records import FileRow, MadeBy, Version, shown
 from rag_pipeline.indexing.report import Progress, Tally
 from rag_pipeline.indexing.stages import Stages
 from rag_pipeline.indexing.survey import Survey
 from rag_pipeline.protocols import Store
-from rag_pipeline.store.payload import storable
+from rag_pipeline.store.payload import fact_indexes, storable
 from rag_pipeline.types import Chunk, Document, SourceFile
 
 __all__ = ["FileChangedError", "Loader", "Parser", "Workshop"]
@@ -93,7 +93,7 @@ class Loader:
         self._copies: dict[str, list[SourceFile]] = defaultdict(list)
         for source in look.plan.incoming:
             self._copies[source.content_hash].append(source)
-        self._paths = {source.document_id: self._paths_of(source) for source in look.plan.parse}
+        self._places = {source.document_id: self._places_of(source) for source in look.plan.parse}
         self._announced: set[Job] = set()
         self._written: list[Job] = []
         self._unflushed = 0
@@ -123,10 +123,10 @@ class Loader:
             self._commit()
         tell()
 
-    def _paths_of(self, source: SourceFile) -> tuple[Path, ...]:
-        paths = {*self._shop.manifest.paths_of(source.document_id)}
-        paths |= {copy.path for copy in self._copies[source.content_hash]}
-        return tuple(sorted(paths, key=os.fsencode))
+    def _places_of(self, source: SourceFile) -> dict[Path, str]:
+        places = self._shop.manifest.places_of(source.document_id)
+        places |= {copy.path: copy.sidecar for copy in self._copies[source.content_hash]}
+        return {path: places[path] for path in sorted(places, key=os.fsencode)}
 
     # --------------------------------------------------------------- in a thread of its own
 
@@ -151,21 +151,25 @@ class Loader:
             raise InputError("the file has neither text nor a picture to index; remove it, or exclude it")
         kinds = {hashlib.sha256(figure.image).hexdigest(): figure.media_type for figure in document.figures}
         name = readable_name(source.path) if document.named else ""
+        paths, sidecars = shown(self._places[source.document_id])
         version = Version(
             document_id=source.document_id,
             fingerprint=str(MadeBy(self._shop.pipeline, document.lacking, name)),
             state="writing",
-            paths=self._paths[source.document_id],
+            paths=paths,
             point_ids=tuple(chunk.id for chunk in chunks),
             figures=tuple(
-                _file_name(chunk.figure, kinds[chunk.figure]) for chunk in chunks if chunk.figure is not None
+                picture_name(chunk.figure, kinds[chunk.figure]) for chunk in chunks if chunk.figure is not None
             ),
             language=document.language,
             media_type=document.media_type,
             title=storable(document.title),
+            facts=document.facts,
+            sidecars=sidecars,
         )
         pictures = dict(zip(kinds, (figure.image for figure in document.figures), strict=True))
-        return Job(source, version, chunks, pictures, document.attachments, list(document.notes))
+        facts = facts_of(document.facts, sidecars)
+        return Job(source, version, chunks, pictures, document.attachments, list(document.notes), facts)
 
     # ------------------------------------------------------------- in the thread that calls
 
@@ -200,6 +204,7 @@ class Loader:
             return
         self._announced.add(job)
         self._shop.manifest.announce(job.version)
+        self._shop.store.index_payload(fact_indexes(job.facts))
         names = {Path(name).stem: name for name in job.version.figures}
         for digest, image in job.pictures.items():
             if digest in names:
@@ -271,10 +276,6 @@ def _refuse_changed(source: SourceFile) -> None:
         raise FileChangedError(f"the file went away while it was read: {exc.strerror}; run again") from exc
     if (status.st_size, status.st_mtime_ns) != (source.size, source.mtime_ns):
         raise FileChangedError("the file changed while it was read; run again")
-
-
-def _file_name(digest: str, media_type: str) -> str:
-    return digest + (mimetypes.guess_extension(media_type) or ".bin")
 
 
 def _keep(file: Path, image: bytes) -> None:

@@ -16,11 +16,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rag_pipeline.errors import UnavailableError
-from rag_pipeline.indexing.records import FileRow, Run, Summary, Version, VersionState
+from rag_pipeline.indexing.records import FileRow, Run, Summary, Version, VersionState, shown
+from rag_pipeline.types import Facts
 
 __all__ = ["Manifest"]
 
@@ -28,17 +30,25 @@ __all__ = ["Manifest"]
 _TABLES = """
 CREATE TABLE IF NOT EXISTS files (
     path BLOB PRIMARY KEY, content_hash TEXT, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
-    checked_ns INTEGER NOT NULL, fingerprint TEXT NOT NULL, document_id TEXT, error TEXT NOT NULL, reason TEXT NOT NULL
+    checked_ns INTEGER NOT NULL, fingerprint TEXT NOT NULL, document_id TEXT, error TEXT NOT NULL, reason TEXT NOT NULL,
+    sidecar TEXT NOT NULL DEFAULT ''
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS files_of_document ON files (document_id);
 CREATE TABLE IF NOT EXISTS versions (
     document_id TEXT, fingerprint TEXT, state TEXT NOT NULL, paths TEXT NOT NULL, point_ids TEXT NOT NULL,
     figures TEXT NOT NULL, language TEXT NOT NULL, media_type TEXT NOT NULL, title TEXT NOT NULL,
+    facts TEXT NOT NULL DEFAULT '', sidecars TEXT NOT NULL DEFAULT '[]',
     PRIMARY KEY (document_id, fingerprint)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS versions_by_state ON versions (state);
 CREATE TABLE IF NOT EXISTS runs (id INTEGER PRIMARY KEY, started REAL NOT NULL, seconds REAL, report TEXT);
 """
+_LATER = (
+    ("files", "sidecar", "TEXT NOT NULL DEFAULT ''"),
+    ("versions", "facts", "TEXT NOT NULL DEFAULT ''"),
+    ("versions", "sidecars", "TEXT NOT NULL DEFAULT '[]'"),
+)
+"""Columns that manifests of earlier versions lack; they stand at the end of their tables."""
 
 
 class Manifest:
@@ -60,6 +70,7 @@ class Manifest:
             connection = sqlite3.connect(file, isolation_level=None, check_same_thread=False, timeout=10)
             # FULL: an intent must be on disk before the points that it announces.
             connection.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; {_TABLES}")
+            _add_columns(connection)
         except sqlite3.Error as exc:
             raise UnavailableError(
                 f"cannot open manifest {file} ({exc}); run rag ingest FOLDER, or restore it"
@@ -93,10 +104,10 @@ class Manifest:
             _version(row) for row in self._db.execute("SELECT * FROM versions WHERE document_id = ?", (document_id,))
         ]
 
-    def paths_of(self, document_id: str) -> tuple[Path, ...]:
-        """Return the files under which a document is found, sorted."""
-        rows = self._db.execute("SELECT path FROM files WHERE document_id = ? ORDER BY path", (document_id,))
-        return tuple(Path(os.fsdecode(path)) for (path,) in rows)
+    def places_of(self, document_id: str) -> dict[Path, str]:
+        """Return the files under which a document is found, sorted, each with the text of its sidecar."""
+        rows = self._db.execute("SELECT path, sidecar FROM files WHERE document_id = ? ORDER BY path", (document_id,))
+        return {Path(os.fsdecode(path)): sidecar for path, sidecar in rows}
 
     def content_hashes(self) -> set[str]:
         """Return the content hashes of all files that could be read."""
@@ -155,7 +166,8 @@ class Manifest:
                 self._db.execute("DELETE FROM files WHERE path = ?", (os.fsencode(path),))
             for row in rows:
                 touched |= {self.document_of(row.path), row.document_id}
-                self._db.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", _file_values(row))
+                values = _file_values(row)
+                self._db.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
             for version in ready:
                 self._db.execute(
                     "UPDATE versions SET state = 'removing' WHERE document_id = ? AND fingerprint <> ?",
@@ -172,12 +184,14 @@ class Manifest:
             for version in versions:
                 self._mark(version, "removing")
 
-    def show(self, version: Version, paths: tuple[Path, ...]) -> None:
-        """Record that the engine has acknowledged the present ``paths`` of a moved version."""
+    def show(self, version: Version, places: Mapping[Path, str]) -> None:
+        """Record that the engine has acknowledged the present ``places`` of a moved version."""
+        paths, sidecars = shown(places)
         with self._transaction():
             self._db.execute(
-                "UPDATE versions SET paths = ?, state = 'ready' WHERE document_id = ? AND fingerprint = ?",
-                (_paths_json(paths), version.document_id, version.fingerprint),
+                "UPDATE versions SET paths = ?, sidecars = ?, state = 'ready' "
+                "WHERE document_id = ? AND fingerprint = ?",
+                (_paths_json(paths), json.dumps(sidecars), version.document_id, version.fingerprint),
             )
 
     def drop(self, versions: Iterable[Version]) -> None:
@@ -221,10 +235,11 @@ class Manifest:
             raise UnavailableError(f"cannot write the manifest ({exc}); check disk and permissions, run again") from exc
 
     def _review(self, document: str) -> None:
-        paths = self.paths_of(document)
+        places = self.places_of(document)
         for version in self.versions_of(document):
             if version.state in ("ready", "moved"):
-                self._mark(version, "removing" if not paths else "ready" if paths == version.paths else "moved")
+                same = shown(places) == (version.paths, version.sidecars)
+                self._mark(version, "removing" if not places else "ready" if same else "moved")
 
     def _mark(self, version: Version, state: VersionState) -> None:
         self._db.execute(
@@ -236,9 +251,15 @@ class Manifest:
         values = (
             version.document_id, version.fingerprint, version.state, _paths_json(version.paths),
             json.dumps(version.point_ids), json.dumps(version.figures), version.language, version.media_type,
-            version.title,
+            version.title, json.dumps(asdict(version.facts)), json.dumps(version.sidecars),
         )  # fmt: skip
-        self._db.execute("INSERT OR REPLACE INTO versions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+        self._db.execute("INSERT OR REPLACE INTO versions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+
+
+def _add_columns(connection: sqlite3.Connection) -> None:
+    for table, column, kind in _LATER:
+        if column not in {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}:
+            connection.execute(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
 
 
 def _paths_json(paths: tuple[Path, ...]) -> str:
@@ -246,9 +267,28 @@ def _paths_json(paths: tuple[Path, ...]) -> str:
 
 
 def _version(row: tuple[Any, ...]) -> Version:
-    document, fingerprint, state, paths, point_ids, figures, *rest = row
-    shown = tuple(Path(os.fsdecode(path.encode("latin-1"))) for path in json.loads(paths))
-    return Version(document, fingerprint, state, shown, tuple(json.loads(point_ids)), tuple(json.loads(figures)), *rest)
+    document, fingerprint, state, paths, point_ids, figures, language, media_type, title, facts, sidecars = row
+    return Version(
+        document,
+        fingerprint,
+        state,
+        tuple(Path(os.fsdecode(path.encode("latin-1"))) for path in json.loads(paths)),
+        tuple(json.loads(point_ids)),
+        tuple(json.loads(figures)),
+        language,
+        media_type,
+        title,
+        _facts(facts),
+        tuple(json.loads(sidecars)),
+    )
+
+
+def _facts(text: str) -> Facts:
+    if not text:
+        return Facts()
+    said = json.loads(text)
+    meta = {key: tuple(value) if isinstance(value, list) else value for key, value in said["meta"].items()}
+    return Facts(said["date"], tuple(said["tags"]), meta)
 
 
 def _file_row(row: tuple[Any, ...]) -> FileRow:
@@ -259,5 +299,5 @@ def _file_row(row: tuple[Any, ...]) -> FileRow:
 def _file_values(row: FileRow) -> tuple[Any, ...]:
     return (
         os.fsencode(row.path), row.content_hash, row.size, row.mtime_ns, row.checked_ns,
-        row.fingerprint, row.document_id, row.error, row.reason,
+        row.fingerprint, row.document_id, row.error, row.reason, row.sidecar,
     )  # fmt: skip

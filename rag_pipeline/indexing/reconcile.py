@@ -1,4 +1,4 @@
-"""Does in the engine what the manifest says is still to be done: points that are to go, points that show old paths.
+"""Does in the engine what the manifest says is still to be done: points that are to go, or show what no longer holds.
 
 Enters: a manifest in which versions are ``moved`` or ``removing``. Leaves: an engine that agrees with it. Every step
 may be repeated, so a crash anywhere costs nothing but the repetition. This module knows nothing of files and models.
@@ -8,28 +8,31 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rag_pipeline.documents.facts import facts_of
 from rag_pipeline.indexing.manifest import Manifest
 from rag_pipeline.protocols import Store
-from rag_pipeline.store.payload import repath
+from rag_pipeline.store.payload import fact_indexes, moved_payload
 
 __all__ = ["reconcile"]
 
 
 def reconcile(store: Store, manifest: Manifest, figures_dir: Path) -> None:
     """Make the engine and the folder of pictures agree with the manifest, then say so there."""
-    _show_paths(store, manifest)
+    _show(store, manifest)
     _remove(store, manifest, figures_dir)
 
 
-def _show_paths(store: Store, manifest: Manifest) -> None:
-    moved = [(version, manifest.paths_of(version.document_id)) for version in manifest.versions("moved")]
-    for version, paths in moved:
+def _show(store: Store, manifest: Manifest) -> None:
+    moved = [(version, manifest.places_of(version.document_id)) for version in manifest.versions("moved")]
+    for version, places in moved:
+        facts = facts_of(version.facts, places.values())
+        store.index_payload(fact_indexes(facts))
         for record in store.retrieve(version.point_ids):
-            store.set_payload([record.id], repath(record.payload, paths))
+            store.set_payload([record.id], moved_payload(record.payload, places, facts))
     if moved:
         store.flush()
-    for version, paths in moved:
-        manifest.show(version, paths)
+    for version, places in moved:
+        manifest.show(version, places)
 
 
 def _remove(store: Store, manifest: Manifest, figures_dir: Path) -> None:

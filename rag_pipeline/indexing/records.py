@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from rag_pipeline.types import SourceFile
+from rag_pipeline.types import Facts, SourceFile
 
-__all__ = ["FileRow", "MadeBy", "Run", "Summary", "Version", "VersionState"]
+__all__ = ["FileRow", "MadeBy", "Run", "Summary", "Version", "VersionState", "shown"]
 
 VersionState = Literal["writing", "ready", "moved", "removing"]
 """``moved`` is ready, but its points do not yet show its present paths."""
@@ -59,6 +59,7 @@ class FileRow:
     ``document_id`` is what a search finds under this path: the document of ``content_hash``, or, in quarantine
     (``error`` is not empty), the last good version or None. ``fingerprint`` is the text of the :class:`MadeBy` that
     gave this outcome. ``content_hash`` is None where the file could not be read. Times are in ns since 1970.
+    ``sidecar`` is the text of the file beside it.
     """
 
     path: Path
@@ -70,6 +71,7 @@ class FileRow:
     document_id: str | None
     error: str = ""
     reason: str = ""
+    sidecar: str = ""
 
     @classmethod
     def of(
@@ -84,7 +86,7 @@ class FileRow:
     ) -> FileRow:
         """Return the row of a file that was hashed."""
         place = (source.path, source.content_hash, source.size, source.mtime_ns)
-        return cls(*place, checked_ns, fingerprint, document_id, error, reason)
+        return cls(*place, checked_ns, fingerprint, document_id, error, reason, source.sidecar)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,8 @@ class Version:
     """A document as one parser and chunker saw it, and what the engine holds of it.
 
     ``fingerprint`` is the text of a :class:`MadeBy`; ``figures`` names the picture file of each figure point;
-    ``paths`` are those that the points show, sorted.
+    ``paths`` are those that the points show, sorted, and ``sidecars`` the texts of the sidecars that they show, in the
+    order of their files; ``facts`` is what the document says of itself.
     """
 
     document_id: str
@@ -104,6 +107,8 @@ class Version:
     language: str = ""
     media_type: str = ""
     title: str = ""
+    facts: Facts = field(default_factory=Facts)
+    sidecars: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,3 +131,8 @@ class Summary:
     chunks: int
     figures: int
     last_run: Run | None
+
+
+def shown(places: Mapping[Path, str]) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+    """Return what points show of files and the texts of their sidecars: all paths, and the texts that say something."""
+    return tuple(places), tuple(filter(None, places.values()))

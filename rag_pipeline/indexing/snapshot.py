@@ -37,9 +37,10 @@ OnProgress = Callable[[str, int, int], None]
 
 _MANIFEST = "manifest.sqlite"
 _DESCRIPTION = "index.json"
+_CALIBRATION = "calibration.json"  # where rag tune has written one
 _FOLDERS = ("shard", "figures", "attachments")
 # The description comes last: what was unpacked in part is no index.
-_PARTS = (*_FOLDERS, _MANIFEST, _DESCRIPTION)
+_PARTS = (*_FOLDERS, _MANIFEST, _CALIBRATION, _DESCRIPTION)
 _SPARE_BYTES = 256 * 2**20
 
 
@@ -131,10 +132,10 @@ def verify_snapshot(file: Path, on_progress: OnProgress | None = None) -> Snapsh
 
 
 def restore_snapshot(file: Path, index: Path, on_progress: OnProgress | None = None) -> SnapshotReport:
-    """Make ``index``, which must not exist or be an empty folder, of a snapshot.
+    """Make ``index``, which must not exist or hold nothing but a cache, of a snapshot.
 
     Raises:
-        ConfigError: there is no such file, or ``index`` holds something.
+        ConfigError: there is no such file, or ``index`` holds something else.
         InputError: the file is no snapshot, or a damaged one.
         UnavailableError: the disk is too full or cannot be written, or another process restores to the same place.
     """
@@ -148,6 +149,8 @@ def restore_snapshot(file: Path, index: Path, on_progress: OnProgress | None = N
         # One call for hundreds of files: a power cut must not find the name there and the bytes not.
         os.sync()
         _check_empty(target)
+        for path in sorted(target.glob("*")):  # its vectors fit any index of the same models
+            path.replace(aside / path.name)
         aside.rename(target)
         _sync_folder(target.parent)
     return _report(file, index, listing, started)
@@ -166,8 +169,13 @@ def _check_target(index: Path, file: Path, overwrite: bool) -> None:
 
 
 def _check_empty(index: Path) -> None:
-    if os.path.lexists(index) and not (index.is_dir() and next(index.iterdir(), None) is None):
+    if os.path.lexists(index) and not (index.is_dir() and all(map(_is_cache, index.iterdir()))):
         raise ConfigError(f"{index} is not empty; restore to another --index, or move it out of the way first")
+
+
+def _is_cache(path: Path) -> bool:
+    """Whether a file is what an evaluation leaves where there is no index; SQLite may have files beside its own."""
+    return path.is_file() and path.name.startswith("cache.sqlite")
 
 
 def _checked(file: Path, on_progress: OnProgress | None) -> Listing:
@@ -187,7 +195,7 @@ def _checked(file: Path, on_progress: OnProgress | None) -> Listing:
 
 def _belongs(member: Member) -> bool:
     part, slash, _ = member.name.partition("/")
-    return part in _FOLDERS if slash else part in (_MANIFEST, _DESCRIPTION)
+    return part in _FOLDERS if slash else part in (_MANIFEST, _CALIBRATION, _DESCRIPTION)
 
 
 def _is_head(head: Mapping[str, Any]) -> bool:
@@ -251,7 +259,7 @@ def _room_beside(index: Path) -> Iterator[Path]:
         raise UnavailableError(f"another process restores to {index}; wait for it, or use another --index") from exc
     try:
         left = [path for path in aside.iterdir() if path.name != "lock"]
-        foreign = [path for path in left if path.name not in _PARTS]
+        foreign = [path for path in left if path.name not in _PARTS and not _is_cache(path)]
         if foreign:
             raise UnavailableError(f"{foreign[0]} is in the way, and is not of rag snapshot; move it elsewhere")
         for path in left:  # a restoration that was killed

@@ -29,8 +29,8 @@ class Plan:
 
     Every file is in exactly one of ``added``, ``duplicate`` (new, with the content of another), ``changed``,
     ``unchanged``, ``renamed`` (from, to) and ``quarantined`` (unusable before, and not touched since); ``deleted`` are
-    those that are gone. ``parse`` holds one file for each content that is not in the index yet; all others need no
-    parsing and no encoding.
+    those that are gone. A file whose sidecar changed is ``changed``, too. ``parse`` holds one file for each content
+    that is not in the index yet; all others need no parsing and no encoding.
     """
 
     added: tuple[SourceFile, ...] = ()
@@ -107,7 +107,8 @@ def make_plan(
             same = MadeBy.parse(row.fingerprint).holds(pipeline, available)
             (quarantined if same and not retry_quarantined else changed).append(source)
         else:
-            (unchanged if source.document_id in ready else changed).append(source)
+            same = source.document_id in ready and row.sidecar == source.sidecar
+            (unchanged if same else changed).append(source)
 
     going = set(gone)
     held: set[str | None] = {source.content_hash for source in (*changed, *unchanged, *(one for _, one in renamed))}

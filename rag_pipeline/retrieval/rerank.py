@@ -1,12 +1,12 @@
 """Retrieved nodes -> the same nodes in the order of a cross-encoder, as a LlamaIndex postprocessor.
 
-Enters: scored nodes, best first, and the question. Leaves: the best of them, each with its raw logit. This module
-knows nothing of how the nodes were found, nor of the model behind :class:`~rag_pipeline.protocols.Reranker`.
+Enters: scored nodes, best first, and the question. Leaves: the same, those that were read with their raw logit. This
+module knows nothing of how the nodes were found, nor of the model behind :class:`~rag_pipeline.protocols.Reranker`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,33 +19,72 @@ from llama_index_instrumentation import get_dispatcher
 
 from rag_pipeline.errors import ConfigError, MismatchError
 from rag_pipeline.protocols import Reranker
-from rag_pipeline.retrieval.trace import step
+from rag_pipeline.retrieval.trace import current_trace, step
+from rag_pipeline.retrieval.weights import question_language
 
-__all__ = ["BgeReranker"]
+__all__ = ["BgeReranker", "blended", "lacking"]
 
 dispatcher = get_dispatcher(__name__)
 
+Scores = npt.NDArray[np.float64]
+
+
+def blended(scores: Scores, logits: Scores, blend: float) -> Scores:
+    """Return the scores of candidates after reading them: what they had, and a lift by what was read.
+
+    ``score + b / (1 - b) * range(scores) * minmax(logit)``: the order is that of the convex combination
+    ``(1 - b) * minmax(score) + b * minmax(logit)`` (Bruch, Gai and Ingber, TOIS 2023), in the unit of the scores. No
+    lift is negative: what was not read, and stood behind, still does. A candidate without a logit gets the mean lift of
+    the others. With b = 1 the score is the logit.
+
+    Args:
+        scores: (n,) of the candidates, in any unit.
+        logits: (n,); NaN for a candidate that has nothing to read.
+        blend: b, in [0, 1].
+    """
+    read = ~np.isnan(logits)
+    if not read.any():
+        return scores
+    if blend == 1:
+        return np.where(read, logits, logits[read].mean())
+    filled = np.where(read, logits, logits[read].mean())
+    scaled = (filled - filled.min()) / (float(np.ptp(filled)) or 1.0)
+    lifted: Scores = scores + blend / (1 - blend) * (float(np.ptp(scores)) or 1.0) * scaled
+    return lifted
+
+
+def lacking(languages: Collection[str], question: str, documents: Collection[str]) -> list[str]:
+    """Return the languages that a reranker would have to read and was not trained on.
+
+    Those are the question's, and the documents' where the question is in none of them, or cannot be told.
+
+    >>> lacking(["en"], "en", ["de", "en"]), lacking(["en"], "en", ["de"]), lacking(["en"], "", ["de", "en"])
+    ([], ['de'], ['de'])
+    """
+    read = {question} if question in documents else {question, *documents} - {""}
+    return sorted(read.difference(languages))
+
 
 class BgeReranker(BaseNodePostprocessor):
-    """Reorder the first ``depth`` nodes by a cross-encoder, best first, ties by node id; return ``top_n``.
+    """Reorder the first ``depth`` nodes by a cross-encoder and the scores they came with; ties by node id.
 
-    The score is ``blend * minmax(logit) + (1 - blend) * mean over legs of minmax(leg score)``, a convex combination
-    over the nodes that were read (Bruch, Gai, Ingber, "An Analysis of Fusion Functions for Hybrid Retrieval", TOIS
-    2023). A leg that did not find a node counts as the lowest score it gave; nodes of another retriever, which name
-    no legs, count by the score they came with. With a blend of 1 the score is the raw logit, which is in the metadata
-    in any case, under ``logit``.
+    See :func:`blended` for the score; the raw logit is in the metadata, under ``logit``. The model reads what was
+    embedded: heading path, then text. A node without any text, such as a picture with no caption, is not read: it gets
+    the mean lift of those that are, and so keeps its place among them. What is beyond ``depth`` follows in its order;
+    with a blend of 1, where scores are logits, it is left out, since scores of two units may not share a list.
 
-    The model reads what was embedded: heading path, then text. Nodes beyond ``depth`` are left out, since scores of
-    different units may not share a list. So are nodes without any text, such as a picture from elsewhere with no
-    caption: a cross-encoder has nothing to read there. Nodes are copied, never changed.
+    Nothing is read, and the trace says why, where ``depth`` is 0 or the model was not trained on the question's
+    language: there it costs more than it gives. Nodes are copied, never changed.
 
     ``to_dict`` keeps the model's name and not its weights: ``from_dict(data, reranker=...)`` brings it back.
     """
 
     reranker: Reranker = Field(exclude=True, repr=False, description="Gives the logits.")
-    depth: int = Field(default=20, ge=1, description="How many nodes are scored.")
-    top_n: int = Field(default=5, ge=1, description="How many nodes are returned.")
-    blend: float = Field(default=1.0, ge=0, le=1, description="Weight of the logit beside the legs' scores.")
+    depth: int = Field(default=20, ge=0, description="How many nodes are scored; 0: none.")
+    top_n: int | None = Field(default=None, ge=1, description="How many nodes are returned; None: all.")
+    blend: float = Field(default=1.0, ge=0, le=1, description="Weight of the logit beside the scores before.")
+    languages: tuple[str, ...] | None = Field(default=None, description="The model's; None: unknown, read anything.")
+    documents: tuple[str, ...] = Field(default=(), description="The documents'; empty: unknown.")
 
     @classmethod
     def class_name(cls) -> str:
@@ -69,7 +108,8 @@ class BgeReranker(BaseNodePostprocessor):
             raise ConfigError(f"a saved BgeReranker holds no weights, it names {saved!r}; pass reranker=")
         if saved != reranker.fingerprint:
             raise MismatchError(f"saved with reranker {saved!r}, got {reranker.fingerprint!r}; pass the saved one")
-        return cls(reranker=reranker, depth=data["depth"], top_n=data["top_n"], blend=data["blend"])
+        kept = ("depth", "top_n", "blend", "languages", "documents")
+        return cls(reranker=reranker, **{name: data[name] for name in kept if name in data})
 
     def _postprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
@@ -77,42 +117,66 @@ class BgeReranker(BaseNodePostprocessor):
         if query_bundle is None:
             raise ConfigError("BgeReranker got no question; pass query_bundle= or query_str=")
         dispatcher.event(
-            ReRankStartEvent(query=query_bundle, nodes=nodes, top_n=self.top_n, model_name=self.reranker.fingerprint)
+            ReRankStartEvent(
+                query=query_bundle, nodes=nodes, top_n=self.top_n or len(nodes), model_name=self.reranker.fingerprint
+            )
         )
         with step("rerank"):
-            readable = [node for node in nodes[: self.depth] if node.node.get_content(MetadataMode.NONE).strip()]
-            logits = self.reranker.score(
-                query_bundle.query_str, [node.node.get_content(MetadataMode.EMBED) for node in readable]
-            )
-            scores = logits.tolist()
-            if self.blend < 1:
-                scores = (self.blend * _minmax(logits) + (1 - self.blend) * _first_stage(readable)).tolist()
-            reranked = list(map(_scored, readable, scores, logits.tolist()))
-            reranked.sort(key=lambda node: (-node.get_score(), node.node.node_id))
-        dispatcher.event(ReRankEndEvent(nodes=reranked[: self.top_n]))
-        return reranked[: self.top_n]
+            off = self._off(query_bundle.query_str)
+            ranked = nodes if off else self._reread(query_bundle.query_str, nodes)
+        best = ranked[: self.top_n]
+        dispatcher.event(ReRankEndEvent(nodes=best))
+        self._record(nodes, ranked, best, off)
+        return best
 
+    def _off(self, question: str) -> str:
+        """Return why nothing is read, ``""`` where it is."""
+        if self.depth == 0:
+            return "off: it does not pay, as rag tune found (calibration.json)"
+        if self.languages is None:
+            return ""
+        language = question_language(question, self.documents, self.languages)
+        unknown = ", ".join(lacking(self.languages, language, self.documents))
+        model = self.reranker.fingerprint.partition("@")[0]
+        return f"off: {model} was not trained on {unknown}" if unknown else ""
 
-def _first_stage(nodes: Sequence[NodeWithScore]) -> npt.NDArray[np.float32]:
-    """Return in [0, 1] what the legs said: their scores keep how far apart two passages are, which ranks lose."""
-    found = [{leg: at["score"] for leg, at in node.node.metadata.get("legs", {}).items()} for node in nodes]
-    legs = sorted(set().union(*found))
-    if not legs:
-        return _minmax(np.array([node.get_score() for node in nodes], dtype=np.float32))
-    lowest = {leg: min(scores[leg] for scores in found if leg in scores) for leg in legs}
-    table = [[scores.get(leg, lowest[leg]) for scores in found] for leg in legs]
-    scaled = np.stack([_minmax(np.array(row, dtype=np.float32)) for row in table])
-    mean: npt.NDArray[np.float32] = scaled.mean(axis=0, dtype=np.float32)
-    return mean
+    def _reread(self, question: str, nodes: Sequence[NodeWithScore]) -> list[NodeWithScore]:
+        head = nodes[: self.depth]
+        readable = [bool(node.node.get_content(MetadataMode.NONE).strip()) for node in head]
+        texts = [node.node.get_content(MetadataMode.EMBED) for node, reads in zip(head, readable, strict=True) if reads]
+        logits = np.full(len(head), np.nan)
+        if texts:
+            logits[np.array(readable)] = self.reranker.score(question, texts)
+        scores = blended(np.array([node.get_score() for node in head], dtype=np.float64), logits, self.blend)
+        ranked = list(map(_scored, head, scores.tolist(), logits.tolist()))
+        ranked.sort(key=lambda node: (-node.get_score(), node.node.node_id))
+        return ranked if self.blend == 1 else [*ranked, *nodes[self.depth :]]
 
-
-def _minmax(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Scale to [0, 1]; values that are all equal say nothing, and become 0."""
-    spread = np.ptp(values) if len(values) else 0.0
-    return (values - values.min()) / spread if spread > 0 else np.zeros_like(values)
+    def _record(
+        self, nodes: Sequence[NodeWithScore], ranked: Sequence[NodeWithScore], best: Sequence[NodeWithScore], off: str
+    ) -> None:
+        trace = current_trace()
+        if trace is None:
+            return
+        read = {
+            node.node.node_id: (node.node.metadata["logit"], node.get_score())
+            for node in ranked
+            if "logit" in node.node.metadata
+        }
+        how = f"{self.reranker.fingerprint}: score = " + (
+            "logit"
+            if self.blend == 1
+            else f"fused + {self.blend / (1 - self.blend):.3g} * range of the first {self.depth} * minmax(logit)"
+        )
+        trace.record_reranking(off or how, {} if off else read)
+        kept = {node.node.node_id for node in ranked}
+        trace.record_cut((node.node.node_id for node in nodes if node.node.node_id not in kept), "not reranked")
+        trace.record_result([node.node.node_id for node in best], f"beyond rank {self.top_n} after reranking")
 
 
 def _scored(found: NodeWithScore, score: float, logit: float) -> NodeWithScore:
+    if np.isnan(logit):
+        return NodeWithScore(node=found.node, score=score)
     node = found.node.model_copy(
         update={
             "metadata": {**found.node.metadata, "logit": logit},

@@ -15,6 +15,7 @@ import qdrant_edge as qdrant
 
 from rag_pipeline.errors import MismatchError, UnavailableError
 from rag_pipeline.store.edge_errors import translated
+from rag_pipeline.store.edge_indexes import add_indexes
 from rag_pipeline.store.schema import CollectionSchema, Fingerprint
 
 __all__ = ["open_shard", "read_description", "require_space"]
@@ -23,8 +24,9 @@ _DESCRIPTION = "index.json"
 _HNSW_FROM = 50_000
 """Points in one segment before a graph is built. Below it exact search is as fast (20,000 x 384: 1.3 ms on two
 cores, with the graph 0.8 ms) and the graph costs more than writing the points (40,000: 19 s against 3 s)."""
+_TOKENS = 256
+"""Rows of a multi-vector, for the engine's threshold: it is in bytes of the largest leg, not in points."""
 _LEAST_FREE_BYTES = 256 * 2**20
-_INDEX_TYPES = {"keyword": qdrant.PayloadSchemaType.Keyword, "integer": qdrant.PayloadSchemaType.Integer}
 
 
 def read_description(folder: Path) -> tuple[CollectionSchema, Fingerprint]:
@@ -58,17 +60,16 @@ def open_shard(folder: Path, schema: CollectionSchema, fingerprint: Fingerprint)
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir()
             made = qdrant.EdgeShard.create(str(partial), _config(schema))
-            for key, kind in schema.indexes.items():
-                made.update(qdrant.UpdateOperation.create_field_index(key, _INDEX_TYPES[kind]))
+            add_indexes(made, schema.indexes, {})
             made.close()
             description = {"schema": schema.to_dict(), "fingerprint": fingerprint.to_dict()}
             _write(folder / _DESCRIPTION, json.dumps(description, indent=2))
             partial.rename(shard)
     stored_schema, stored_fingerprint = read_description(folder)
     fingerprint.check(stored_fingerprint)
-    if schema != stored_schema:
+    if schema.legs != stored_schema.legs:
         raise MismatchError(
-            f"index {folder} has the legs {stored_schema.legs}, not {schema.legs}; "
+            f"index {folder} has the legs {_named(stored_schema)}; these settings make {_named(schema)}; "
             "use the --config that made it, or another --index"
         )
     with translated(folder):
@@ -92,19 +93,35 @@ def require_space(folder: Path, least: int = _LEAST_FREE_BYTES) -> None:
 
 
 def _config(schema: CollectionSchema) -> qdrant.EdgeConfig:
-    widest = max((leg.dim for leg in schema.legs if leg.dim is not None), default=1)
+    rows = {leg.name: (leg.kind, leg.dim) for leg in schema.legs if leg.dim is not None}
+    largest = max((dim * (4 if kind == "dense" else 2 * _TOKENS) for kind, dim in rows.values()), default=4)
     return qdrant.EdgeConfig(
-        vectors={
-            leg.name: qdrant.EdgeVectorParams(size=leg.dim, distance=qdrant.Distance.Cosine)
-            for leg in schema.legs
-            if leg.dim is not None
-        },
+        vectors={name: _params(kind, dim) for name, (kind, dim) in rows.items()},
         sparse_vectors={
             leg.name: qdrant.EdgeSparseVectorParams(modifier=qdrant.Modifier.Idf if leg.idf else None)
             for leg in schema.legs
             if leg.kind == "sparse"
         },
-        optimizers=qdrant.EdgeOptimizersConfig(indexing_threshold=_HNSW_FROM * widest * 4 // 1024),
+        optimizers=qdrant.EdgeOptimizersConfig(indexing_threshold=_HNSW_FROM * largest // 1024),
+    )
+
+
+def _named(schema: CollectionSchema) -> str:
+    return ", ".join(leg.name if leg.dim is None else f"{leg.name} ({leg.dim})" for leg in schema.legs)
+
+
+def _params(kind: str, dim: int) -> qdrant.EdgeVectorParams:
+    if kind == "dense":
+        return qdrant.EdgeVectorParams(size=dim, distance=qdrant.Distance.Cosine)
+    return qdrant.EdgeVectorParams(
+        size=dim,
+        distance=qdrant.Distance.Cosine,
+        multivector_config=qdrant.MultiVectorConfig(qdrant.MultiVectorComparator.MaxSim),
+        # Half precision and no graph: a passage has a row for each token (256 x 1024 in fp16: 0.5 MB), and is only
+        # scored where another leg found it. Cold: the few that are read need not wait in memory.
+        datatype=qdrant.VectorStorageDatatype.Float16,
+        hnsw_config=qdrant.HnswIndexConfig(m=0, ef_construct=100, full_scan_threshold=10_000),
+        memory=qdrant.Memory.Cold,
     )
 
 

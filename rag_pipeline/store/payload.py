@@ -12,13 +12,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from rag_pipeline.types import Chunk, Record, SparseVector, VectorValue
+from rag_pipeline.filters import IndexKind, kind_of
+from rag_pipeline.types import Chunk, Facts, Place, Record, SparseVector, VectorValue
 
 if TYPE_CHECKING:
     from llama_index.core.schema import TextNode
 
-__all__ = ["display_path", "exported", "node_of", "payload_of", "repath", "storable"]
+__all__ = ["display_path", "exported", "fact_indexes", "moved_payload", "node_of", "payload_of", "storable"]
 
+_SAID = ("tags", "meta", "date")
 _SOURCE, _HEADING = "source", "heading_path"
 """Node metadata written for a model to read: "report.pdf, page 3" (LLM), and "A > B" (LLM and embedding)."""
 
@@ -41,8 +43,12 @@ def storable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def payload_of(chunk: Chunk, *, paths: Iterable[Path], media_type: str, title: str) -> dict[str, Any]:
+def payload_of(
+    chunk: Chunk, *, paths: Iterable[Path], media_type: str, title: str, facts: Facts | None = None
+) -> dict[str, Any]:
     """Return the payload of a chunk's point; ``paths`` are all places of its document, of which the first is shown.
+
+    ``facts`` is what is said of the document: ``date``, ``tags`` and, under ``meta``, its own keys.
 
     Raises:
         ValueError: ``paths`` is empty.
@@ -50,34 +56,35 @@ def payload_of(chunk: Chunk, *, paths: Iterable[Path], media_type: str, title: s
     from llama_index.core.schema import NodeRelationship, ObjectType, RelatedNodeInfo, TextNode
     from llama_index.core.vector_stores.utils import node_to_metadata_dict
 
-    facts: dict[str, Any] = {
+    details: dict[str, Any] = {
         "title": title,
         "media_type": media_type,
         "page": chunk.pages[0] if chunk.pages else None,
         "pages": list(chunk.pages),
         "heading": list(chunk.heading),
         "categories": list(chunk.categories),
-        "boxes": [[box.page, box.left, box.top, box.right, box.bottom] for box in chunk.boxes],
+        "places": [_on_page(place) for place in chunk.places],
         "tables": list(chunk.tables),
         "position": chunk.position,
         "start": chunk.start,
         "end": chunk.end,
+        "gap": chunk.gap,
         "tokens": chunk.tokens,
         "language": chunk.language,
         "kind": "text" if chunk.figure is None else "figure",
         "figure": chunk.figure,
     }
-    places = _places(paths)
-    spoken = _spoken(places, facts["page"], facts["heading"])
+    places, said = _places(paths), _said(facts or Facts())
+    spoken = _spoken(places, details["page"], details["heading"])
     node = TextNode(
         id_=chunk.id,
         text=chunk.text,
-        metadata=spoken | places | facts,
+        metadata=spoken | places | details | said,
         # The templates make LlamaIndex embed a node exactly as the encoders saw the chunk: heading path, then text.
         metadata_template="{value}",
         text_template="{metadata_str}\n{content}",
-        excluded_embed_metadata_keys=[_SOURCE, *places, *facts],
-        excluded_llm_metadata_keys=[*places, *facts],
+        excluded_embed_metadata_keys=[_SOURCE, *places, *details, *_SAID],
+        excluded_llm_metadata_keys=[*places, *details, *_SAID],
         relationships={
             NodeRelationship.SOURCE: RelatedNodeInfo(node_id=chunk.document_id, node_type=ObjectType.DOCUMENT)
         },
@@ -88,13 +95,24 @@ def payload_of(chunk: Chunk, *, paths: Iterable[Path], media_type: str, title: s
     return {"text": chunk.text} | {key: value for key, value in payload.items() if key not in spoken}
 
 
-def repath(payload: Mapping[str, object], paths: Iterable[Path]) -> dict[str, Any]:
-    """Return the payload keys that change when the document of a point moves to ``paths``."""
-    places = _places(paths)
+def moved_payload(payload: Mapping[str, object], paths: Iterable[Path], facts: Facts) -> dict[str, Any]:
+    """Return the payload keys that change when the document of a point moves to ``paths``, or other facts hold.
+
+    A key that goes is None.
+    """
+    changed = _places(paths) | _said(facts)
     node = json.loads(cast(str, payload["_node_content"]))
     metadata = node["metadata"]
-    metadata |= places | _spoken(places, metadata["page"], metadata["heading"])
-    return places | {"_node_content": json.dumps(node, ensure_ascii=False)}
+    gone = dict.fromkeys(key for key in _SAID if key not in changed)
+    kept = {key: value for key, value in metadata.items() if key not in gone}
+    node["metadata"] = kept | changed | _spoken(changed, metadata["page"], metadata["heading"])
+    return changed | gone | {"_node_content": json.dumps(node, ensure_ascii=False)}
+
+
+def fact_indexes(facts: Facts) -> dict[str, IndexKind]:
+    """Return the payload keys that hold a document's own keys, and what their values are."""
+    kinds = ((key, kind_of(value)) for key, value in _said(facts)["meta"].items())
+    return {f"meta.{key}": kind for key, kind in kinds if kind is not None}
 
 
 def node_of(id: str, payload: Mapping[str, object]) -> TextNode:
@@ -124,11 +142,23 @@ def _listed(value: VectorValue) -> object:
     return value.tolist()
 
 
+def _on_page(place: Place) -> list[int | float]:
+    """Return start, end and page, and then the box's edges, to a ten-thousandth of the page: a pixel at 800 dpi."""
+    box = place.box
+    edges = () if box is None else (box.left, box.top, box.right, box.bottom)
+    return [place.start, place.end, place.page, *(round(edge, 4) for edge in edges)]
+
+
 def _places(paths: Iterable[Path]) -> dict[str, Any]:
     shown = sorted(display_path(path) for path in paths)
     if not shown:
         raise ValueError("a document needs at least one path")
     return {"path": shown[0], "paths": shown, "file_name": shown[0].rpartition("/")[2]}
+
+
+def _said(facts: Facts) -> dict[str, Any]:
+    meta = {key: list(value) if isinstance(value, tuple) else value for key, value in facts.meta.items()}
+    return {"tags": list(facts.tags), "meta": meta} | ({"date": facts.date} if facts.date else {})
 
 
 def _spoken(places: Mapping[str, Any], page: int | None, heading: Sequence[str]) -> dict[str, str]:

@@ -11,13 +11,12 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from rag_pipeline.errors import MismatchError
+from rag_pipeline.filters import IndexKind
 
 __all__ = ["PAYLOAD_INDEXES", "SCHEMA_VERSION", "CollectionSchema", "Fingerprint", "Leg"]
 
 SCHEMA_VERSION = 1
 """Raised when payload keys, ids or legs change their meaning."""
-
-IndexKind = Literal["keyword", "integer"]
 
 PAYLOAD_INDEXES: Mapping[str, IndexKind] = {
     "document_id": "keyword",
@@ -29,26 +28,31 @@ PAYLOAD_INDEXES: Mapping[str, IndexKind] = {
     "kind": "keyword",
     "page": "integer",
     "pages": "integer",
+    "position": "integer",
+    "tags": "keyword",
+    "date": "datetime",
 }
-"""The payload keys that the engine indexes, so that filters on them cost no scan."""
+"""The payload keys that are indexed in every index, so that filters on them cost no scan; documents' own (``meta.*``)
+are as they come."""
 
 
 @dataclass(frozen=True, slots=True)
 class Leg:
-    """One named vector. ``dim`` is the width of a dense leg, compared by cosine, and None for a sparse one.
+    """One named vector. ``dim`` is the width of a row, and None for a sparse leg.
 
+    ``multi`` is a row for each token, compared by MaxSim; rows of dense and multi legs are compared by cosine.
     ``idf`` asks the engine to weigh the terms of a sparse leg by inverse document frequency.
     """
 
     name: str
-    kind: Literal["dense", "sparse"]
+    kind: Literal["dense", "sparse", "multi"]
     dim: int | None = None
     idf: bool = False
 
     def __post_init__(self) -> None:
-        if (self.kind == "dense") != (self.dim is not None) or (self.dim is not None and self.dim < 1):
-            raise ValueError(f"Leg {self.name!r}: a dense leg has a width, a sparse one has none, got {self.dim}")
-        if self.idf and self.kind == "dense":
+        if (self.kind == "sparse") != (self.dim is None) or (self.dim is not None and self.dim < 1):
+            raise ValueError(f"Leg {self.name!r}: only a sparse leg has no width, got {self.kind} and {self.dim}")
+        if self.idf and self.kind != "sparse":
             raise ValueError(f"Leg {self.name!r}: only a sparse leg takes idf")
 
 
@@ -64,10 +68,19 @@ class CollectionSchema:
             raise ValueError(f"CollectionSchema needs legs of different names, got {[leg.name for leg in self.legs]}")
 
     @classmethod
-    def of(cls, *, dense_dim: int, sparse_idf: bool, image_dim: int | None = None) -> CollectionSchema:
-        """Return the schema of this project: ``dense``, ``sparse``, and ``image`` where pictures are encoded."""
-        image = () if image_dim is None else (Leg("image", "dense", image_dim),)
-        return cls((Leg("dense", "dense", dense_dim), Leg("sparse", "sparse", idf=sparse_idf), *image))
+    def of(
+        cls, *, dense_dim: int, sparse_idf: bool, image_dim: int | None = None, late: bool = False
+    ) -> CollectionSchema:
+        """Return the schema of this project: ``dense``, ``sparse``, ``image`` where pictures are encoded, and ``late``.
+
+        ``late`` asks for a row of ``dense_dim`` for each token, beside the one of the text.
+        """
+        legs = [Leg("dense", "dense", dense_dim), Leg("sparse", "sparse", idf=sparse_idf)]
+        if image_dim is not None:
+            legs.append(Leg("image", "dense", image_dim))
+        if late:
+            legs.append(Leg("late", "multi", dense_dim))
+        return cls(tuple(legs))
 
     def leg(self, name: str) -> Leg | None:
         """Return the leg of this name, or None."""

@@ -8,7 +8,7 @@ engine beyond the Store contract. It imports LlamaIndex (a second); import it on
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,6 @@ from llama_index.core.bridge.pydantic import PrivateAttr
 from llama_index.core.schema import BaseNode, MetadataMode, TextNode
 from llama_index.core.vector_stores.types import (
     BasePydanticVectorStore,
-    FilterCondition,
-    FilterOperator,
-    MetadataFilter,
     MetadataFilters,
     VectorStoreQuery,
     VectorStoreQueryMode,
@@ -26,19 +23,24 @@ from llama_index.core.vector_stores.types import (
 )
 from llama_index.core.vector_stores.utils import node_to_metadata_dict
 
-from rag_pipeline.errors import ConfigError, InputError
+from rag_pipeline.errors import ConfigError, InputError, MismatchError
+from rag_pipeline.filters import Condition, Filter, all_of, equalities, kind_of
 from rag_pipeline.protocols import Store, TextEncoder
+from rag_pipeline.store.metadata_filters import as_filter
 from rag_pipeline.store.payload import node_of
-from rag_pipeline.types import Point, VectorValue
+from rag_pipeline.types import Point, Record, VectorValue
 
 __all__ = ["RagVectorStore"]
+
+_DOCUMENT = "document_id"
+"""The key that LlamaIndex writes a node's document under, beside two others, and that the engine indexes."""
 
 
 class RagVectorStore(BasePydanticVectorStore):
     """LlamaIndex's ``BasePydanticVectorStore`` over a :class:`~rag_pipeline.protocols.Store`.
 
     ``encoder`` gives the sparse vectors, of nodes that are added and of questions in ``SPARSE`` mode; without it only
-    the dense leg is written and searched. Filters are equalities that must all hold.
+    the dense leg is written and searched. Filters are those of ``metadata_filters.py``.
     """
 
     stores_text: bool = True
@@ -57,6 +59,26 @@ class RagVectorStore(BasePydanticVectorStore):
         """Return the name that LlamaIndex serialises."""
         return "RagVectorStore"
 
+    def to_dict(self, **kwargs: Any) -> dict[str, Any]:
+        """Return what holds without the index and the weights: the encoder's fingerprint, under ``model``."""
+        return super().to_dict(**kwargs) | {"model": self._encoder.fingerprint if self._encoder else None}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any], **kwargs: Any) -> RagVectorStore:
+        """Rebuild from :meth:`to_dict`; pass the open index again as ``store``, and the encoder where there was one.
+
+        Raises:
+            ConfigError: ``store`` or ``encoder`` was not passed.
+            MismatchError: it is another encoder than the saved one.
+        """
+        saved, store = data.get("model"), kwargs.get("store")
+        encoder: TextEncoder | None = kwargs.get("encoder")
+        if store is None or (saved is not None and encoder is None):
+            raise ConfigError("a saved RagVectorStore holds no index and no weights; pass store= and encoder=")
+        if encoder is not None and saved is not None and saved != encoder.fingerprint:
+            raise MismatchError(f"saved with encoder {saved!r}, got {encoder.fingerprint!r}; pass the saved one")
+        return cls(store, encoder)
+
     @property
     def client(self) -> Store:
         """The store behind."""
@@ -73,35 +95,43 @@ class RagVectorStore(BasePydanticVectorStore):
             payload = node_to_metadata_dict(node, flat_metadata=False)
             points.append(Point(node.node_id, vectors, {"text": node.get_content(MetadataMode.NONE)} | payload))
         self._store.upsert(points)
+        metadata = (pair for node in nodes for pair in node.metadata.items())
+        self._store.index_payload({key: kind for key, value in metadata if (kind := kind_of(value)) is not None})
         self._store.flush()
         self._store.optimize()
         return [point.id for point in points]
 
     def delete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
-        """Remove all nodes of a document. Reads every point: the Store contract has no search by payload alone."""
-        self._delete({"ref_doc_id": ref_doc_id})
+        """Remove all nodes of a document."""
+        self._store.delete_where(equalities({_DOCUMENT: ref_doc_id}))
+        self._store.flush()
 
     def delete_nodes(
         self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None, **delete_kwargs: Any
     ) -> None:
-        """Remove nodes by id, or by filters where no ids are given.
+        """Remove the nodes of these ids that pass the filters; of either, where the other is not given.
 
         Raises:
-            ConfigError: neither is given, or a filter is not an equality.
+            ConfigError: neither is given, or a filter has no counterpart in the engine.
         """
-        if node_ids is not None:
-            self._store.delete(node_ids)
-            self._store.flush()
-        elif wanted := _equalities(filters):
-            self._delete(wanted)
-        else:
+        wanted = all_of(_among("id", node_ids), as_filter(filters))
+        if wanted is None:
             raise ConfigError("delete_nodes needs node_ids or filters, got neither; name what to delete")
+        self._store.delete_where(wanted)
+        self._store.flush()
 
     def get_nodes(self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None) -> list[BaseNode]:
-        """Return nodes by id, in that order, or all that pass the filters, ordered by id."""
-        wanted = _equalities(filters)
-        records = self._store.scroll() if node_ids is None else self._store.retrieve(node_ids)
-        return [node_of(record.id, record.payload) for record in records if _passes(record.payload, wanted)]
+        """Return nodes by id, in that order, or all, ordered by id; with filters those that pass them.
+
+        Raises:
+            ConfigError: a filter has no counterpart in the engine.
+        """
+        if node_ids is not None and filters is None:
+            records: Iterable[Record] = self._store.retrieve(node_ids)
+        else:
+            records = self._store.scroll(filters=all_of(_among("id", node_ids), as_filter(filters)))
+        nodes: dict[str, BaseNode] = {record.id: node_of(record.id, record.payload) for record in records}
+        return [nodes[key] for key in (nodes if node_ids is None else node_ids) if key in nodes]
 
     def query(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
         """Return the nearest nodes of the dense leg (``DEFAULT``) or the sparse leg (``SPARSE``).
@@ -110,13 +140,9 @@ class RagVectorStore(BasePydanticVectorStore):
             ConfigError: the mode or a filter is not supported, or what the mode needs is missing.
         """
         leg, vector = self._query_vector(query)
-        filters = _equalities(query.filters)
-        if query.node_ids:
-            raise ConfigError(f"a query cannot be limited to {len(query.node_ids)} node ids; use filters or get_nodes")
-        if query.doc_ids:
-            if len(query.doc_ids) > 1:
-                raise ConfigError(f"a query can be limited to one document, got {len(query.doc_ids)}; ask one by one")
-            filters["document_id"] = query.doc_ids[0]
+        filters = all_of(
+            as_filter(query.filters), _among("id", query.node_ids or None), _among(_DOCUMENT, query.doc_ids or None)
+        )
         hits = self._store.search({leg: vector}, query.similarity_top_k, filters=filters)[leg]
         payloads = {record.id: record.payload for record in self._store.retrieve([hit.id for hit in hits])}
         found = [hit for hit in hits if hit.id in payloads]
@@ -144,10 +170,6 @@ class RagVectorStore(BasePydanticVectorStore):
         """Like :meth:`get_nodes`, in a thread."""
         return await asyncio.to_thread(self.get_nodes, node_ids, filters)
 
-    def _delete(self, wanted: Mapping[str, str | int]) -> None:
-        self._store.delete([record.id for record in self._store.scroll() if _passes(record.payload, wanted)])
-        self._store.flush()
-
     def _vectors_of(self, nodes: Sequence[BaseNode]) -> list[dict[str, VectorValue]]:
         vectors: list[dict[str, VectorValue]] = []
         for node in nodes:
@@ -172,24 +194,5 @@ class RagVectorStore(BasePydanticVectorStore):
         raise ConfigError(f"mode {query.mode.value!r} is not a single leg; use HybridRetriever, 'default' or 'sparse'")
 
 
-def _equalities(filters: MetadataFilters | None) -> dict[str, str | int]:
-    wanted: dict[str, str | int] = {}
-    if filters is None:
-        return wanted
-    if filters.condition not in (FilterCondition.AND, None):
-        raise ConfigError(f"filters can be joined by 'and' only, got {filters.condition.value!r}; ask separately")
-    for one in filters.filters:
-        if not isinstance(one, MetadataFilter) or one.operator != FilterOperator.EQ or one.key in wanted:
-            raise ConfigError(f"filters are one equality for each key, got {one}; ask separately")
-        if not isinstance(one.value, str | int):
-            raise ConfigError(f"filter {one.key} compares with text or a whole number, got {one.value!r}; correct it")
-        wanted[one.key] = one.value
-    return wanted
-
-
-def _passes(payload: Mapping[str, object], wanted: Mapping[str, str | int]) -> bool:
-    for key, value in wanted.items():
-        held = payload.get(key)
-        if value not in held if isinstance(held, list) else value != held:
-            return False
-    return True
+def _among(key: str, values: list[str] | None) -> Filter | None:
+    return None if values is None else Filter(all=(Condition(key, "in", tuple(values)),))

@@ -3,18 +3,18 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rag_pipeline.answering.citations import (
     Citations,
     StatementChecker,
-    best_sentence,
     check_citations,
     cite,
     find_quote,
 )
-from rag_pipeline.types import Box, Evidence
+from rag_pipeline.evidence import Evidence
+from rag_pipeline.types import Box
 
 WARRANTY = "Warranty\n\nThe warranty lasts two years. Batteries are excluded."
 FEES = "We charge 45 euros for the inspection. Shipping is free."
@@ -23,7 +23,7 @@ FEES = "We charge 45 euros for the inspection. Shipping is free."
 def evidence_of(text: str, id_: str = "e1") -> Evidence:
     return Evidence(
         id=id_, rank=1, score=1.0, path="a/manual.pdf", text=text, page=5, heading=("Warranty",),
-        boxes=(Box(5, 0.1, 0.1, 0.9, 0.2),), legs={}, start=100,
+        boxes=(Box(5, 0.1, 0.1, 0.9, 0.2),), legs={}, start=100, language="en",
     )  # fmt: skip
 
 
@@ -75,18 +75,6 @@ def test_citations_are_numbered_by_first_use() -> None:
     assert [(citation.n, citation.chunk_id) for citation in citations.all()] == [(1, "f"), (2, "w")]
 
 
-@pytest.mark.parametrize(
-    ("statement", "quote"),
-    [
-        ("It lasts two years.", "The warranty lasts two years."),
-        ("No batteries.", "Batteries are excluded."),
-        ("warranty", "The warranty lasts two years."),  # the heading has as many of its words, and says nothing
-    ],
-)
-def test_best_sentence(statement: str, quote: str) -> None:
-    assert WARRANTY[slice(*best_sentence(statement, WARRANTY))] == quote
-
-
 def checked(text: str) -> tuple[str, list[str]]:
     kept, citations = check_citations(text, EVIDENCE)
     return kept, [f"{citation.n} {citation.chunk_id} {citation.quote}" for citation in citations]
@@ -112,9 +100,18 @@ TWO_YEARS, INSPECTION = "w The warranty lasts two years.", "f We charge 45 euros
         ("It lasts two years [1][7].", "It lasts two years [1].", ["1 " + TWO_YEARS]),
         # a statement that only cites what does not exist goes, and takes its number with it
         ("The moon is made of cheese [9]. It lasts two years [1].", "It lasts two years [1].", ["1 " + TWO_YEARS]),
-        # a citation covers the sentences before it that have none; what follows the last one is not supported
-        ("It is simple. It lasts two years [1]. Buy more.", "It is simple. It lasts two years [1].",
-         ["1 " + TWO_YEARS]),
+        # a citation covers the sentences before it that have none, each with a quote of its own if it holds ...
+        ("No batteries. It is simple. It lasts two years [1]. Buy more.", "No batteries. [1] It lasts two years [2].",
+         ["1 w Batteries are excluded.", "2 " + TWO_YEARS]),
+        # ... and none if what they lead to does not
+        ("No batteries. It lasts three years [1].", "", []),
+        ("It lasts two years.\n[1]", "It lasts two years. [1]", ["1 " + TWO_YEARS]),
+        # evidence that does not hold the statement is no citation of it
+        ("It costs 45 euros [1].", "", []),
+        ("It costs 45 euros [1][2].", "It costs 45 euros [1].", ["1 " + INSPECTION]),
+        ("1. It lasts two years [1]\n2. Inspection: 45 euros [2]",
+         "1. It lasts two years [1]\n2. Inspection: 45 euros [2]",
+         ["1 " + TWO_YEARS, "2 " + INSPECTION]),
         ("- It lasts two years [1]\n- Inspection: 45 euros [2]", "- It lasts two years [1]\n- Inspection: 45 euros [2]",
          ["1 " + TWO_YEARS, "2 " + INSPECTION]),
         ("[1]", "", []),
@@ -135,6 +132,7 @@ ANSWER = st.lists(
 ).map("".join)  # fmt: skip
 
 
+@settings(deadline=None)  # the first text loads a classifier of languages
 @given(ANSWER, st.lists(st.integers(0, 200), max_size=8))
 def test_a_stream_gives_what_the_whole_text_gives(text: str, cuts: list[int]) -> None:
     places = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
@@ -144,6 +142,7 @@ def test_a_stream_gives_what_the_whole_text_gives(text: str, cuts: list[int]) ->
     assert (streamed.strip(), checker.citations.all()) == (whole, citations)
 
 
+@settings(deadline=None)  # the first text loads a classifier of languages
 @given(ANSWER)
 def test_every_number_in_a_checked_text_is_a_citation_with_a_verbatim_quote(text: str) -> None:
     kept, citations = check_citations(text, EVIDENCE)

@@ -7,7 +7,8 @@ from llama_index.core.base.response.schema import Response
 from llama_index.core.schema import NodeWithScore, TextNode
 
 from rag_pipeline.answering.extractive import ExtractiveSynthesizer
-from rag_pipeline.types import Answer, Evidence
+from rag_pipeline.answering.gate import EvidenceGate
+from rag_pipeline.evidence import Evidence
 from tests.fakes import HashEncoder, OverlapReranker
 
 
@@ -15,8 +16,12 @@ def evidence_of(text: str, id_: str = "e1", heading: tuple[str, ...] = ()) -> Ev
     return Evidence(id_, 1, 1.0, "manual.pdf", text, page=2, heading=heading, boxes=(), legs={}, start=1000)
 
 
+OPEN = EvidenceGate(abstain_below=0.0)
+"""Lets everything pass, so that the choice of sentences is seen alone."""
+
+
 def synthesizer(**changes: object) -> ExtractiveSynthesizer:
-    return ExtractiveSynthesizer(**{"encoder": HashEncoder(), "reranker": OverlapReranker(), **changes})  # type: ignore[arg-type]
+    return ExtractiveSynthesizer(**{"encoder": HashEncoder(), "reranker": OverlapReranker(), "gate": OPEN, **changes})  # type: ignore[arg-type]
 
 
 # OverlapReranker: 16 x (share of the question's words) - 8, so a share of 1, 1/2, 1/4 is a logit of 8, 0, -4.
@@ -80,19 +85,15 @@ def test_columns_are_those_of_the_rows_own_table() -> None:
     )
 
 
-def test_below_the_threshold_it_abstains_with_the_scores() -> None:
-    answer = synthesizer(abstain_below=1.0).answer("red probe", [evidence_of("The probe is new here.")])
-    assert answer == Answer(
-        "The documents do not answer this.", (), abstained=True, reason="the best sentence scores 0.00, below 1.00"
-    )
-
-
-def test_the_default_threshold_for_logits_refuses_what_shares_nothing() -> None:
-    class Lower(OverlapReranker):
-        def score(self, query: str, passages: object) -> object:  # type: ignore[override]
-            return super().score(query, passages) - 1  # type: ignore[arg-type]
-
-    assert synthesizer(reranker=Lower()).answer("sourdough", [evidence_of("The probe floats here.")]).abstained
+@pytest.mark.parametrize("reranker", [OverlapReranker(), None])
+def test_the_gate_is_before_the_quotes(reranker: OverlapReranker | None) -> None:
+    evidence = [evidence_of("The probe is new here. It floats.")]
+    answer = synthesizer(reranker=reranker, gate=None).answer("Which telescope photographs Ganymede?", evidence)
+    assert (answer.text, answer.citations, answer.abstained) == ("The documents do not answer this.", (), True)
+    assert "'Ganymede'" in answer.reason
+    assert answer.confidence is not None
+    assert answer.confidence < 0.5
+    assert not synthesizer(reranker=reranker).answer("Which telescope photographs Ganymede?", evidence).abstained
 
 
 @pytest.mark.parametrize("evidence", [[], [evidence_of(" \n ")]])
@@ -105,8 +106,6 @@ def test_without_a_reranker_the_encoder_chooses() -> None:
     evidence = evidence_of("Keep the probe dry. The warranty lasts two years. Write to us soon.")
     answer = synthesizer(reranker=None, max_sentences=1).answer("two years warranty", [evidence])
     assert answer.text == "The warranty lasts two years. [1]"
-    assert not synthesizer(reranker=None).answer("sourdough bread", [evidence]).abstained
-    assert synthesizer(reranker=None, abstain_below=0.1).answer("sourdough bread", [evidence]).abstained
 
 
 def test_as_a_llama_index_synthesizer() -> None:

@@ -12,7 +12,7 @@ from rag_pipeline.answering.query_engine import answer_of, build_query_engine
 from rag_pipeline.retrieval.rerank import BgeReranker
 from rag_pipeline.retrieval.retriever import HybridRetriever
 from rag_pipeline.store.payload import payload_of
-from rag_pipeline.types import Chunk, Point, document_id
+from rag_pipeline.types import Chunk, Place, Point, document_id
 from tests.fakes import HashEncoder, MemoryStore, OverlapReranker
 
 TEXTS = {
@@ -25,7 +25,8 @@ TEXTS = {
 def engine() -> RetrieverQueryEngine:
     store, encoder = MemoryStore(), HashEncoder()
     for name, text in TEXTS.items():
-        chunk = Chunk(document_id=document_id(name), position=0, text=text, start=7, end=7 + len(text), pages=(4,))
+        end = 7 + len(text)
+        chunk = Chunk(document_id(name), 0, text, start=7, end=end, places=(Place(7, end, 4),))
         vectors = encoder.encode_passages([text])
         payload = payload_of(chunk, paths=[Path("/docs") / name], media_type="text/markdown", title="")
         store.upsert([Point(chunk.id, {"dense": vectors.dense[0], "sparse": vectors.sparse[0]}, payload)])

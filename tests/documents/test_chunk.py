@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rag_pipeline.documents.chunk import chunk_document, document_text
-from rag_pipeline.types import Box, Document, Element, Figure
+from rag_pipeline.types import Box, Document, Element, Figure, Place
 from tests.documents.sources import document_of, words
 
 
@@ -44,9 +44,26 @@ def test_chunks_are_slices_within_budget_and_nothing_is_lost(
     for chunk in chunks:
         assert text[chunk.start : chunk.end] == chunk.text
         assert chunk.tokens == count([chunk.embed_text])[0] <= max_tokens  # type: ignore[operator]
-        assert not text[end : chunk.start].strip()
+        assert chunk.gap == text[end : chunk.start]
+        assert not chunk.gap.strip()
         end = chunk.end
     assert not text[end:].strip()
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.builds(Element, st.text("ab. ", min_size=1).filter(str.strip), st.just("Text"), st.integers(1, 3))))
+def test_every_character_of_an_element_is_on_its_page(some: list[Element]) -> None:
+    document = document_of(*some)
+    text = document_text(document)
+    pages = {}
+    for chunk in chunk_document(document, characters, max_tokens=16, heading_tokens=0):
+        for place in chunk.places:
+            pages |= dict.fromkeys(range(place.start, place.end), place.page)
+    start = 0
+    for element in some:
+        end = start + len(element.text)
+        assert {pages[i] for i in range(start, end) if not text[i].isspace()} == {element.page}
+        start = end + 2
 
 
 def test_a_chunk_begins_at_a_heading_and_knows_its_path() -> None:
@@ -64,7 +81,9 @@ def test_a_chunk_begins_at_a_heading_and_knows_its_path() -> None:
     assert (first.heading, first.pages, first.categories) == (("Manual", "Warranty"), (1,), ("Title", "NarrativeText"))
     assert second.text == "Claims\n\nWrite to us within a month and send the serial number along."
     assert (second.heading, second.pages) == (("Manual", "Warranty", "Claims"), (1, 2))
-    assert second.boxes == (Box(2, 0, 0, 1, 1),)
+    assert first.places == (Place(0, 72, 1),)
+    assert second.places == (Place(74, 80, 1), Place(82, 142, 2, Box(2, 0, 0, 1, 1)))
+    assert (first.gap, second.gap) == ("", "\n\n")
     assert second.tokens == 5 + 1 + 12 + 2  # the path with its two ">", then the text and two special tokens
 
 
@@ -130,7 +149,7 @@ def test_figures_follow_the_text_at_their_place() -> None:
     assert chunk.text.startswith("Figure 1\ncontext context")
     assert chunk.tokens <= 20
     assert (chunk.position, chunk.start, chunk.end, chunk.heading) == (1, 17, 17, ("Report", "Trial"))
-    assert (chunk.categories, chunk.pages, chunk.boxes, chunk.language) == (("Image",), (2,), (box,), "en")
+    assert (chunk.categories, chunk.places, chunk.language) == (("Image",), (Place(17, 17, 2, box),), "en")
     assert chunk.figure == hashlib.sha256(image).hexdigest()
 
 

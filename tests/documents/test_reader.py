@@ -1,11 +1,13 @@
+import json
 import logging
 from pathlib import Path
 
 import pytest
-from llama_index.core.schema import Document as LlamaDocument
+from llama_index.core.readers.base import BasePydanticReader
 from llama_index.core.schema import TextNode
 
-from rag_pipeline.documents.reader import FolderReader, TitleNodeParser
+from rag_pipeline.documents.node_parser import TitleNodeParser
+from rag_pipeline.documents.reader import FolderReader
 from tests.documents.sources import words
 
 
@@ -27,15 +29,16 @@ def test_a_folder_becomes_documents_and_nodes_by_title(tmp_path: Path, caplog: p
         "Boats\n\nThey are painted blue every spring.",
     ]
     assert [node.metadata["heading"] for node in nodes] == [["Lake"], ["Lake", "Boats"]]
-    assert all("elements" not in node.metadata and node.metadata["path"] == str(tmp_path / "a.md") for node in nodes)
+    assert all(node.metadata["path"] == str(tmp_path / "a.md") for node in nodes)
     assert [node.ref_doc_id for node in nodes] == [document.doc_id] * 2
     first = nodes[0]
     assert isinstance(first, TextNode)
     assert (first.start_char_idx, first.end_char_idx) == (0, 26)
 
 
-def test_documents_of_other_readers_are_cut_at_paragraphs() -> None:
-    text = "One paragraph of a few words.\n\nAnother paragraph of words."
-    parser = TitleNodeParser(count_tokens=words, max_tokens=16)
-    assert [node.get_content() for node in parser([LlamaDocument(text=text)])] == [text]
-    assert parser.to_dict()["class_name"] == "TitleNodeParser"
+def test_it_is_saved_with_its_limits() -> None:
+    saved = json.loads(FolderReader(workers=2, timeout_s=9).to_json())
+    assert (saved["class_name"], saved["is_remote"]) == ("FolderReader", False)
+    again = FolderReader.from_dict(saved)
+    assert isinstance(again, BasePydanticReader)
+    assert again == FolderReader(workers=2, timeout_s=9)

@@ -39,7 +39,7 @@ TEXTS = [
 
 
 def encoder_of(
-    folder: Path, *, batch_tokens: int = 8192, on_forward: Callable[[int], None] | None = None
+    folder: Path, *, batch_tokens: int = 8192, on_forward: Callable[[int], None] | None = None, late: bool = False
 ) -> BgeM3Encoder:
     model = load_bge_m3(folder)
     if on_forward is not None:
@@ -47,12 +47,18 @@ def encoder_of(
         model.backbone.register_forward_pre_hook(
             lambda _, __, inputs: watch(inputs["input_ids"].numel()), with_kwargs=True
         )
-    return BgeM3Encoder(folder, "tiny", TorchRunner(model, [torch.device("cpu")], torch.float32, batch_tokens))
+    runner = TorchRunner(model, [torch.device("cpu")], torch.float32, batch_tokens)
+    return BgeM3Encoder(folder, "tiny", runner, late=late)
 
 
 @pytest.fixture(scope="session")
 def encoder(tiny_bge_m3: Path) -> BgeM3Encoder:
     return encoder_of(tiny_bge_m3)
+
+
+@pytest.fixture(scope="session")
+def late(tiny_bge_m3: Path) -> BgeM3Encoder:
+    return encoder_of(tiny_bge_m3, late=True)
 
 
 @pytest.fixture(scope="session")
@@ -105,18 +111,19 @@ def test_dense_and_sparse_equal_flagembedding(encoder: BgeM3Encoder, oracle: dic
     assert any(len(vector.indices) > 20 for vector in vectors.sparse), "weights that are all zero would prove nothing"
 
 
-def test_multi_vectors_equal_flagembedding(encoder: BgeM3Encoder, oracle: dict[str, Any]) -> None:
-    vectors, multi = encoder.encode_multi(TEXTS)
+def test_late_vectors_equal_flagembedding(late: BgeM3Encoder, oracle: dict[str, Any]) -> None:
+    vectors = late.encode_passages(TEXTS)
+    assert vectors.late is not None
     assert_equals(oracle, vectors)
-    for own, other, tokens in zip(multi, oracle["colbert_vecs"], encoder.count_tokens(TEXTS), strict=True):
+    for own, other, tokens in zip(vectors.late, oracle["colbert_vecs"], late.count_tokens(TEXTS), strict=True):
         assert own.shape == (tokens - 1, 64), "every token but <s>"
         np.testing.assert_allclose(own, other, atol=1e-5)
 
 
 def test_all_three_come_from_one_forward(tiny_bge_m3: Path) -> None:
     sizes: list[int] = []
-    encoder = encoder_of(tiny_bge_m3, on_forward=sizes.append)
-    encoder.encode_multi(TEXTS[:4])
+    encoder = encoder_of(tiny_bge_m3, on_forward=sizes.append, late=True)
+    encoder.encode_passages(TEXTS[:4])
     assert sizes == [sum(encoder.count_tokens(TEXTS[:4]))], "no text is run twice, not even to try"
 
 
@@ -128,11 +135,12 @@ def test_they_equal_flagembedding_where_memory_is_short(tiny_bge_m3: Path, oracl
         if size > 8192:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
-    encoder = encoder_of(tiny_bge_m3, batch_tokens=100_000, on_forward=need_memory)
-    vectors, multi = encoder.encode_multi(TEXTS)
+    encoder = encoder_of(tiny_bge_m3, batch_tokens=100_000, on_forward=need_memory, late=True)
+    vectors = encoder.encode_passages(TEXTS)
+    assert vectors.late is not None
     assert sizes[0] == sum(encoder.count_tokens(TEXTS)) > 8192, "the first batch had no memory"
     assert_equals(oracle, vectors)
-    for own, other in zip(multi, oracle["colbert_vecs"], strict=True):
+    for own, other in zip(vectors.late, oracle["colbert_vecs"], strict=True):
         np.testing.assert_allclose(own, other, atol=1e-5)
 
 
@@ -162,10 +170,11 @@ def test_vectors_do_not_depend_on_the_batch(encoder: BgeM3Encoder, tiny_bge_m3: 
     assert_same(small.encode_passages(TEXTS), encoder.encode_passages(TEXTS))
 
 
-def test_no_text_is_no_vector(encoder: BgeM3Encoder) -> None:
-    vectors, multi = encoder.encode_multi([])
+def test_no_text_is_no_vector(encoder: BgeM3Encoder, late: BgeM3Encoder) -> None:
+    vectors = late.encode_passages([])
     assert vectors.dense.shape == (0, 64)
-    assert vectors.sparse == multi == ()
+    assert vectors.sparse == vectors.late == ()
+    assert encoder.encode_passages([]).late is None
 
 
 def test_it_is_a_text_encoder(encoder: BgeM3Encoder) -> None:

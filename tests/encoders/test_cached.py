@@ -18,16 +18,16 @@ from rag_pipeline.errors import InputError, OutOfMemoryError
 from rag_pipeline.parts import make_text_encoder
 from rag_pipeline.protocols import DenseEncoder, TextEncoder
 from rag_pipeline.types import FloatMatrix, TextVectors
-from tests.fakes import HashEncoder, words
+from tests.fakes import HashEncoder
 
 MB = 2**20
 
 
 class ThreeWays(HashEncoder):
-    """A ThreeWayEncoder that writes down what it is asked, and says which text of a call is too long."""
+    """A TextEncoder that writes down what it is asked, and says which text of a call is too long."""
 
-    def __init__(self, dim: int = 16, max_tokens: int = 6, name: str = "three ways") -> None:
-        super().__init__(dim, max_tokens)
+    def __init__(self, dim: int = 16, max_tokens: int = 6, name: str = "three ways", late: bool = False) -> None:
+        super().__init__(dim, max_tokens, late=late)
         self.asked: list[list[str]] = []
         self.name = name
 
@@ -41,12 +41,6 @@ class ThreeWays(HashEncoder):
             if tokens > self.max_tokens and not truncate:
                 raise InputError(f"text {number} of {len(texts)} has {tokens} tokens, {self.max_tokens} are read")
         return super()._encode(texts, truncate)
-
-    def encode_multi(
-        self, texts: Sequence[str], *, truncate: bool = False
-    ) -> tuple[TextVectors, tuple[FloatMatrix, ...]]:
-        vectors = self._encode(texts, truncate)
-        return vectors, tuple(super(ThreeWays, self)._encode(words(text) or [""], True).dense for text in texts)
 
 
 class OneWay:
@@ -79,7 +73,8 @@ def flat(value: object) -> object:
     if isinstance(value, np.ndarray):
         return value.dtype.str, value.shape, value.tobytes()
     if isinstance(value, TextVectors):
-        return flat(value.dense), [(flat(one.indices), flat(one.values)) for one in value.sparse]
+        terms = [(flat(one.indices), flat(one.values)) for one in value.sparse]
+        return flat(value.dense), terms, flat(value.late)
     return [flat(one) for one in value] if isinstance(value, tuple) else value
 
 
@@ -98,7 +93,6 @@ TEXTS = st.lists(
 )
 CALLS = st.one_of(
     st.tuples(st.just("encode_passages"), TEXTS, st.fixed_dictionaries({"truncate": st.booleans()})),
-    st.tuples(st.just("encode_multi"), TEXTS, st.fixed_dictionaries({"truncate": st.booleans()})),
     st.tuples(
         st.just("encode_queries"),
         TEXTS,
@@ -109,22 +103,21 @@ CALLS = st.one_of(
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(CALLS, max_size=12), st.sampled_from([1, 40_000, 60_000, MB]), st.integers(0, 3))
+@given(st.lists(CALLS, max_size=12), st.sampled_from([1, 40_000, 60_000, MB]), st.integers(0, 3), st.booleans())
 def test_any_calls_give_what_the_bare_encoder_gives(
-    calls: list[tuple[str, list[str], dict[str, Any]]], max_bytes: int, queries: int
+    calls: list[tuple[str, list[str], dict[str, Any]]], max_bytes: int, queries: int, late: bool
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
         cache = EmbeddingCache(Path(folder) / "cache.sqlite", max_bytes, least_free=0)
-        cached = CachedText(ThreeWays(), "runner", cache, queries=queries)
+        cached = CachedText(ThreeWays(late=late), "runner", cache, queries=queries)
         dense = CachedDense(OneWay(), "runner", cache, queries=queries)
         for name, texts, options in calls:
             if name == "close":
                 cache.close()
                 continue
-            assert outcome(cached, name, texts, options) == outcome(ThreeWays(), name, texts, options)
-            if name != "encode_multi":
-                options.pop("candidates", None)
-                assert outcome(dense, name, texts, options) == outcome(OneWay(), name, texts, options)
+            assert outcome(cached, name, texts, options) == outcome(ThreeWays(late=late), name, texts, options)
+            options.pop("candidates", None)
+            assert outcome(dense, name, texts, options) == outcome(OneWay(), name, texts, options)
         cache.close()
 
 
@@ -156,13 +149,14 @@ def test_only_what_is_new_is_encoded_and_only_once(cache: EmbeddingCache, tmp_pa
 
 
 def test_kinds_are_kept_apart_and_found_by_each_other(cache: EmbeddingCache) -> None:
-    bare = ThreeWays()
-    text = CachedText(bare, "runner", cache, queries=0)
-    text.encode_multi(["a", "b"])
-    text.encode_passages(["a", "b"])
-    text.encode_passages(["c"])
-    text.encode_multi(["c", "a"])
-    assert bare.asked == [["a", "b"], ["c"], ["c"]], "what had no multi-vectors yet is encoded again"
+    bare, plain = ThreeWays(late=True), ThreeWays()
+    late, early = (CachedText(encoder, "runner", cache, queries=0) for encoder in (bare, plain))
+    late.encode_passages(["a", "b"])
+    early.encode_passages(["a", "b"])
+    early.encode_passages(["c"])
+    late.encode_passages(["c", "a"])
+    assert plain.asked == [["c"]]
+    assert bare.asked == [["a", "b"], ["c"]], "what had no vectors of its tokens yet is encoded again"
 
 
 @pytest.mark.parametrize(
@@ -289,19 +283,22 @@ def test_the_compact_model_to_the_last_bit(cache: EmbeddingCache) -> None:
 
 def test_bge_m3_in_all_three_ways(cache: EmbeddingCache, tiny_bge_m3: Path) -> None:
     """The true architecture at small width with random weights: this proves the path, not the meaning."""
-    chosen = {
-        "text": TextSettings(model="bge-m3", path=tiny_bge_m3, device="cpu"),
-        "sparse": SparseSettings(model="bge-m3"),
-    }
-    bare: Any = make_text_encoder(Settings(**chosen, cache=CacheSettings(max_mb=0, queries=0)))
-    cached: Any = make_text_encoder(Settings(**chosen), cache)
-    first, expected = flat(cached.encode_multi(PASSAGES)), bare.encode_multi(PASSAGES)
-    (vectors, multi) = cached.encode_multi(PASSAGES)
-    assert flat((vectors, multi)) == first, "read back to the last bit"
-    np.testing.assert_allclose(vectors.dense, expected[0].dense, atol=1e-6)
-    for one, other in zip(vectors.sparse, expected[0].sparse, strict=True):
+
+    def made(late: bool, cache: EmbeddingCache | None) -> TextEncoder:
+        text = TextSettings(model="bge-m3", path=tiny_bge_m3, device="cpu", late=late)
+        remembered = CacheSettings() if cache else CacheSettings(max_mb=0, queries=0)
+        return make_text_encoder(Settings(text=text, sparse=SparseSettings(model="bge-m3"), cache=remembered), cache)
+
+    cached, expected = made(True, cache), made(True, None).encode_passages(PASSAGES)
+    first = flat(cached.encode_passages(PASSAGES))
+    vectors = cached.encode_passages(PASSAGES)
+    assert flat(vectors) == first, "read back to the last bit"
+    np.testing.assert_allclose(vectors.dense, expected.dense, atol=1e-6)
+    for one, other in zip(vectors.sparse, expected.sparse, strict=True):
         assert one.indices.tolist() == other.indices.tolist()
         np.testing.assert_allclose(one.values, other.values, atol=1e-6)
-    for one, other in zip(multi, expected[1], strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-6)
-    assert flat(cached.encode_passages(PASSAGES)) == flat(vectors)
+    assert vectors.late is not None
+    assert expected.late is not None
+    for own, others in zip(vectors.late, expected.late, strict=True):
+        np.testing.assert_allclose(own, others, atol=1e-6)
+    assert flat(made(False, cache).encode_passages(PASSAGES)) == flat(TextVectors(vectors.dense, vectors.sparse))

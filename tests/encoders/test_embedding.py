@@ -29,7 +29,7 @@ class LengthEncoder:
     fingerprint = "length@1"
     dim = 2
     max_tokens = 9
-    sparse_needs_idf = False
+    sparse_needs_idf = late = False
 
     def __init__(self) -> None:
         self.calls: list[int] = []

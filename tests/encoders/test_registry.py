@@ -26,7 +26,7 @@ def test_bare_models_state_what_their_files_do_not() -> None:
         "multilingual-e5-small": ("mean", "query: "),
     }
     for model in bare:
-        assert {"pooling", "query_prefix", "passage_prefix", "max_tokens", "dim"} == set(model.options)
+        assert {"pooling", "query_prefix", "passage_prefix", "max_tokens", "dim", "languages"} == set(model.options)
 
 
 @pytest.mark.parametrize("revision", ["main", "0123456"])

@@ -1,7 +1,8 @@
 """A small folder, and honest parts to ingest it: a parser, a chunker, and an ingestor over the real engine.
 
-A file is paragraphs. ``!word`` alone is a figure that shows the word, ``@name content`` an attachment, ``%NAME`` the
-file's own name. A file that starts with BROKEN cannot be parsed; one that starts with OLD needs the program "soffice".
+A file is paragraphs. ``!word`` alone is a figure that shows the word, ``@name content`` an attachment, ``+word`` a tag
+that the document gives itself, ``%NAME`` the file's own name. A file that starts with BROKEN cannot be parsed; one that
+starts with OLD needs the program "soffice".
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 from rag_pipeline.documents.discover import discover
 from rag_pipeline.documents.figures import readable_name
 from rag_pipeline.encoders.cache import EmbeddingCache
-from rag_pipeline.encoders.cached import CachedText, ThreeWayEncoder
+from rag_pipeline.encoders.cached import CachedText
 from rag_pipeline.errors import InputError, MissingProgramError, UnavailableError
 from rag_pipeline.indexing.ingest import Ingestor, IngestReport, Progress
 from rag_pipeline.indexing.manifest import Manifest
@@ -28,7 +29,7 @@ from rag_pipeline.protocols import Store
 from rag_pipeline.store.edge import EdgeStore
 from rag_pipeline.store.payload import exported
 from rag_pipeline.store.schema import CollectionSchema, Fingerprint
-from rag_pipeline.types import Attachment, Chunk, Document, Element, Figure, SourceFile
+from rag_pipeline.types import Attachment, Chunk, Document, Element, Facts, Figure, SourceFile
 from tests.fakes import HashEncoder, WordImageEncoder
 
 SCHEMA = replace(CollectionSchema.of(dense_dim=64, sparse_idf=False, image_dim=64), indexes={})
@@ -74,7 +75,8 @@ class ParagraphParser:
         text = text.replace("%NAME", readable_name(source.path))
         paragraphs = [paragraph.strip() for paragraph in text.split("\n\n") if paragraph.strip()]
         attached = [one[1:].partition(" ") for one in paragraphs if one.startswith("@")]
-        paragraphs = [one for one in paragraphs if not one.startswith("@")]
+        tags = tuple(one[1:] for one in paragraphs if one.startswith("+"))
+        paragraphs = [one for one in paragraphs if not one.startswith(("@", "+"))]
         return Document(
             source,
             elements=tuple(Element(one, "NarrativeText") for one in paragraphs if not one.startswith("!")),
@@ -89,6 +91,7 @@ class ParagraphParser:
             notes=("a note",) if "NOTE" in text else (),
             attachments=tuple(Attachment(name, content.encode()) for name, _, content in attached),
             named=named,
+            facts=Facts(tags=tags),
         )
 
 
@@ -164,7 +167,7 @@ def open_bench(index: Path, *, cached: bool = False) -> Iterator[Bench]:
         cache = EmbeddingCache(index / "cache.sqlite", 2**20, least_free=0)
         encoder = HashEncoder(64)
         if cached:
-            encoder = cast(HashEncoder, CachedText(cast(ThreeWayEncoder, encoder), "python", cache, queries=0))
+            encoder = cast(HashEncoder, CachedText(encoder, "python", cache, queries=0))
         try:
             yield Bench(index, store, manifest, encoder, ParagraphParser())
         finally:
@@ -172,8 +175,14 @@ def open_bench(index: Path, *, cached: bool = False) -> Iterator[Bench]:
             manifest.close()
 
 
+def describe(folder: Path, **sidecars: str) -> None:
+    """Write ``name=text`` as the sidecar of ``name.txt``."""
+    for name, text in sidecars.items():
+        (folder / f"{name}.txt.meta.yaml").write_text(text)
+
+
 def write(folder: Path, **files: str) -> None:
-    """Write ``name=text`` as ``name.txt``; a text of None removes the file."""
+    """Write ``name=text`` as ``name.txt``."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
         (folder / f"{name}.txt").write_text(text)

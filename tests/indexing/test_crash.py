@@ -13,10 +13,10 @@ from rag_pipeline.errors import UnavailableError
 from rag_pipeline.indexing.manifest import Manifest
 from rag_pipeline.protocols import Store
 from tests.fakes import HashEncoder, MemoryStore
-from tests.indexing.library import Bench, ParagraphParser, write
+from tests.indexing.library import Bench, ParagraphParser, describe, write
 
 STEPS = {
-    "upsert", "delete", "set_payload", "flush",
+    "upsert", "delete", "set_payload", "index_payload", "flush",
     "announce", "settle", "abandon", "show", "drop", "begin_run", "end_run",
 }  # fmt: skip
 
@@ -71,13 +71,16 @@ def wire(bench: Bench, fuse: Fuse, steps: Collection[str] = frozenset(STEPS)) ->
 def folder_before(docs: Path) -> None:
     shutil.rmtree(docs, ignore_errors=True)
     write(docs, changing="alpha\n\nbeta\n\n!cat", copy1="same\n\ntext", copy2="same\n\ntext")
-    write(docs, moving="gamma\n\n!dog", going="delta\n\n!bird", staying="epsilon", breaking="zeta")
+    write(docs, moving="gamma\n\n!dog", going="delta\n\n!bird", staying="epsilon\n\n+own", breaking="zeta")
+    describe(docs, changing="tags: [c]", moving="tags: [m]", staying="tags: [s]\nauthor: Ann", copy2="tags: [2]")
 
 
 def folder_after(docs: Path) -> None:
     folder_before(docs)
     write(docs, changing="alpha\n\nnew\n\n!cow", coming="\n\n".join(f"eta{n}" for n in range(9)), bad="BROKEN")
     (docs / "moving.txt").rename(docs / "moved.txt")
+    (docs / "moving.txt.meta.yaml").rename(docs / "moved.txt.meta.yaml")
+    describe(docs, changing="tags: [d]", staying="tags: [t]\nsize: 3", copy1="tags: [1]", coming="date: 2024")
     (docs / "copy2.txt").unlink()
     (docs / "going.txt").unlink()
 

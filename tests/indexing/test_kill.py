@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.indexing.library import open_bench, write
+from tests.indexing.library import describe, open_bench, write
 from tests.indexing.test_crash import STEPS, Fuse, fresh, pictures_of, wire
 
 FORKS = multiprocessing.get_context("forkserver")
@@ -36,6 +36,16 @@ def content(dice: random.Random, broken: float = 0.08) -> str:
 
 def folder_before(docs: Path, dice: random.Random) -> None:
     write(docs, **{name: content(dice) for name in dice.sample(NAMES, 8)})
+    say(docs, dice)
+
+
+def say(docs: Path, dice: random.Random) -> None:
+    """Write sidecars for a few files, and remove some."""
+    for path in dice.sample(sorted(docs.glob("*.txt")), 3):
+        describe(docs, **{path.stem: f"tags: [{dice.choice(WORDS)}]\n{dice.choice('abc')}: {dice.randrange(9)}"})
+    for path in sorted(docs.glob("*.meta.yaml")):
+        if dice.random() < 0.2:
+            path.unlink()
 
 
 _TRIES = 8
@@ -43,8 +53,8 @@ _TRIES = 8
 
 
 def change(docs: Path, dice: random.Random) -> None:
-    """Add, change, rename, copy and delete files, at least one of each."""
-    there = sorted(docs.iterdir())
+    """Add, change, rename, copy and delete files, at least one of each, and what is said of them."""
+    there = sorted(docs.glob("*.txt"))
     dice.shuffle(there)
     there.pop().unlink()
     moved = there.pop()
@@ -54,6 +64,7 @@ def change(docs: Path, dice: random.Random) -> None:
         # A file that breaks keeps its last good version, which a fresh index cannot have.
         path.write_text(content(dice, broken=0))
     write(docs, **{f"new{dice.randrange(10**9)}": content(dice) for _ in range(dice.randint(2, 6))})
+    say(docs, dice)
 
 
 def run_and_die(index: Path, docs: Path, point: str, at: int, cached: bool) -> None:

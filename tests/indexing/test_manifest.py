@@ -76,7 +76,7 @@ def test_a_new_path_is_to_be_shown(manifest: Manifest) -> None:
     written(manifest, version("d1", "a"))
     manifest.settle([file_row("b", "d1")])
     (moved,) = manifest.versions("moved")
-    manifest.show(moved, manifest.paths_of("d1"))
+    manifest.show(moved, manifest.places_of("d1"))
     assert manifest.versions("ready")[0].paths == (Path("/docs/a"), Path("/docs/b"))
 
 
@@ -114,7 +114,7 @@ def test_names_that_are_not_unicode_are_kept_exactly(manifest: Manifest) -> None
     row = FileRow(odd, None, 0, 0, 0, "p1", "d1")
     manifest.settle([row], ready=[Version("d1", "p1", "writing", (odd,), ("x",))])
     assert manifest.files() == {odd: row}
-    assert manifest.paths_of("d1") == (odd,)
+    assert manifest.places_of("d1") == {odd: ""}
     assert manifest.versions("ready")[0].paths == (odd,)
 
 

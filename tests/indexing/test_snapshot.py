@@ -49,6 +49,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (attached / "empty").touch()
     (place / "index" / "figures" / "cut-off.partial").write_text("half a picture")
     (place / "index" / "shard.partial").mkdir()
+    (place / "index" / "calibration.json").write_text("{}")
     create_snapshot(place / "index", place / "snapshot.tar.gz")
     yield place
     shutil.rmtree(place)
@@ -117,7 +118,7 @@ def test_a_restored_index_goes_on_from_there(made: Path, snapshot: Path, tmp_pat
 def test_a_person_can_look_into_it_with_tar(snapshot: Path) -> None:
     names = subprocess.run(["tar", "-tzf", snapshot], capture_output=True, text=True, check=True).stdout.splitlines()
     assert names[0] == "snapshot.json"
-    assert names[-2:] == ["manifest.sqlite", "index.json"]
+    assert names[-3:] == ["manifest.sqlite", "calibration.json", "index.json"]
     shown = subprocess.run(["tar", "-xzOf", snapshot, "snapshot.json"], capture_output=True, check=True).stdout
     listing = json.loads(shown)
     assert (listing["format"], listing["rag_pipeline"]) == (1, "0.1.0")
@@ -227,6 +228,19 @@ def test_what_is_in_the_way_is_left_alone(snapshot: Path, tmp_path: Path, make: 
         restore_snapshot(snapshot, tmp_path / "index")
     one_line(caught)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_cache_alone_is_no_index_and_stays(snapshot: Path, tmp_path: Path) -> None:
+    """An evaluation keeps its vectors where there is no index yet."""
+    index = tmp_path / "index"
+    index.mkdir()
+    left = {"cache.sqlite": b"vectors", "cache.sqlite-wal": b"newer vectors"}
+    for name, content in left.items():
+        (index / name).write_bytes(content)
+    restore_snapshot(snapshot, index)
+    assert (index / "index.json").exists()
+    assert {name: (index / name).read_bytes() for name in left} == left
+    assert not (tmp_path / "index.restoring").exists()
 
 
 def test_any_changed_byte_is_noticed(snapshot: Path, tmp_path: Path) -> None:

@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 from llama_index.core.schema import NodeWithScore, TextNode
 
+from rag_pipeline.evidence import Evidence
 from rag_pipeline.retrieval.evidence import evidence_of, legs_metadata
-from rag_pipeline.types import Evidence, LegRank
+from rag_pipeline.types import LegRank
 
 
 def test_a_node_of_another_store_is_evidence_without_a_place() -> None:

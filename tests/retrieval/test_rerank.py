@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from llama_index.core.instrumentation import get_dispatcher
 from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 from llama_index.core.instrumentation.events import BaseEvent
@@ -14,7 +16,7 @@ from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRan
 from llama_index.core.schema import ImageNode, NodeWithScore, TextNode
 
 from rag_pipeline.errors import ConfigError, MismatchError
-from rag_pipeline.retrieval.rerank import BgeReranker
+from rag_pipeline.retrieval.rerank import BgeReranker, blended
 from rag_pipeline.retrieval.trace import Trace, tracing
 
 
@@ -49,29 +51,65 @@ def test_nodes_come_back_by_logit_then_id() -> None:
     assert [node.score for node in nodes] == [2.0, 0.5, 0.5, -1.0]
 
 
+def test_a_lift_by_hand() -> None:
+    """Logits 0, 4, 8 scale to 0, .5, 1; a blend of .25 is 1/3, and the scores range over 2."""
+    lifted = blended(np.array([3.0, 2.0, 1.0]), np.array([0.0, 4.0, 8.0]), 0.25)
+    assert lifted.tolist() == pytest.approx([3.0, 2.0 + 1 / 3, 1.0 + 2 / 3])
+    assert blended(np.array([3.0, 2.0]), np.array([-1.0, 5.0]), 1.0).tolist() == [-1.0, 5.0]
+
+
+def test_equal_scores_leave_it_to_the_logits_and_equal_logits_to_the_scores() -> None:
+    assert blended(np.array([2.0, 2.0]), np.array([0.0, 2.0]), 0.5).tolist() == [2.0, 3.0]
+    assert blended(np.array([2.0, 1.0]), np.array([7.0, 7.0]), 0.5).tolist() == [2.0, 1.0]
+
+
+def test_what_was_not_read_gets_the_mean_lift() -> None:
+    """Logits 0 and 2, and 1 for the one in between."""
+    lifted = blended(np.array([2.0, 2.0, 2.0]), np.array([0.0, np.nan, 2.0]), 0.5)
+    assert lifted.tolist() == pytest.approx([2.0, 2.5, 3.0])
+    scores = np.array([3.0, 2.0])
+    assert blended(scores, np.array([np.nan, np.nan]), 0.5).tolist() == [3.0, 2.0]
+
+
+NUMBERS = st.lists(st.integers(-50, 50).map(float), min_size=1, max_size=8)
+
+
+@settings(deadline=None)
+@given(NUMBERS, st.data(), st.floats(0, 0.9))
+def test_nobody_sinks_and_a_better_logit_never_lifts_less(
+    scores: list[float], data: st.DataObject, blend: float
+) -> None:
+    logits = data.draw(st.lists(st.integers(-9, 9).map(float), min_size=len(scores), max_size=len(scores)))
+    lift = blended(np.array(scores), np.array(logits), blend) - np.array(scores)
+    assert (lift >= 0).all()
+    order = np.argsort(logits)
+    assert (np.diff(lift[order]) >= -1e-9).all()
+
+
 def test_a_blend_weighs_the_logit_against_the_score_before() -> None:
-    """Scores 1/61, 1/62, 1/63 scale to 1, .492, 0 and logits 0, 4, 8 to 0, .5, 1."""
-    model = TableReranker(a=0, b=4, c=8)
+    model = TableReranker(a=-8, b=0, c=8)
     mostly_before = BgeReranker(reranker=model, blend=0.25).postprocess_nodes(found("a", "b", "c"), query_str="q")
     assert ids(mostly_before) == ["a", "b", "c"]
-    assert [node.get_score() for node in mostly_before] == pytest.approx([0.75, 0.494, 0.25], abs=1e-3)
-    assert [node.node.metadata["logit"] for node in mostly_before] == [0, 4, 8]
-    assert ids(BgeReranker(reranker=model, blend=0.75).postprocess_nodes(found("a", "b", "c"), query_str="q")) == [
-        "c", "b", "a",
-    ]  # fmt: skip
+    assert [node.node.metadata["logit"] for node in mostly_before] == [-8, 0, 8]
+    mostly_logit = BgeReranker(reranker=model, blend=0.75).postprocess_nodes(found("a", "b", "c"), query_str="q")
+    assert ids(mostly_logit) == ["c", "b", "a"]
 
 
-def test_a_blend_reads_the_scores_of_the_legs() -> None:
-    """Dense .9 .5 .7 scale to 1 0 .5, sparse 8 4 and absent to 1 0 0: means 1, 0, .25; the logits are all equal."""
-    nodes = found("a", "b", "c")
-    for node, dense, sparse in zip(nodes, (0.9, 0.5, 0.7), (8.0, 4.0, None), strict=True):
-        node.node.metadata["legs"] = {"dense": {"rank": 1, "score": dense}}
-        if sparse is not None:
-            node.node.metadata["legs"]["sparse"] = {"rank": 1, "score": sparse}
-        node.node.excluded_embed_metadata_keys.append("legs")
-    blended = BgeReranker(reranker=TableReranker(a=1, b=1, c=1), blend=0.2).postprocess_nodes(nodes, query_str="q")
-    assert ids(blended) == ["a", "c", "b"]
-    assert [node.get_score() for node in blended] == pytest.approx([0.8, 0.2, 0.0], abs=1e-6)
+def test_what_lies_beyond_the_depth_follows_with_the_score_it_had() -> None:
+    nodes = BgeReranker(reranker=TableReranker(a=-9, b=9), depth=2, blend=0.6).postprocess_nodes(
+        found("a", "b", "c", "d"), query_str="q"
+    )
+    assert ids(nodes) == ["b", "a", "c", "d"]
+    assert [node.score for node in nodes[2:]] == [1 / 63, 1 / 64]
+    assert nodes[1].get_score() > nodes[2].get_score()
+    assert [("logit" in node.node.metadata) for node in nodes] == [True, True, False, False]
+
+
+def test_with_the_logit_alone_what_was_not_read_is_left_out() -> None:
+    nodes = BgeReranker(reranker=TableReranker(a=0, b=9), depth=2).postprocess_nodes(
+        found("a", "b", "c"), query_str="q"
+    )
+    assert ids(nodes) == ["b", "a"], "c has a fused score only, and cannot stand in a list of logits"
 
 
 def test_a_blend_of_equals_keeps_the_order_of_ids() -> None:
@@ -81,10 +119,32 @@ def test_a_blend_of_equals_keeps_the_order_of_ids() -> None:
     assert ids(nodes) == ["a", "b"]
 
 
+@pytest.mark.parametrize(
+    ("given_", "why"),
+    [
+        ({"languages": ("en",), "documents": ("de",)}, "off: table was not trained on de"),
+        ({"depth": 0}, "off: it does not pay, as rag tune found"),
+    ],
+)
+def test_where_it_would_cost_nothing_is_read_and_the_trace_says_why(given_: dict[str, Any], why: str) -> None:
+    model, trace, nodes = TableReranker(a=0, b=9), Trace(), found("a", "b")
+    with tracing(trace):
+        reranked = BgeReranker(reranker=model, blend=0.5, **given_).postprocess_nodes(nodes, query_str="Garantie")
+    assert reranked == nodes
+    assert model.read == []
+    assert trace.reranking.startswith(why)
+
+
+@pytest.mark.parametrize("languages", [None, ("de",), ("de", "en")])
+def test_in_a_language_that_it_knows_or_may_know_it_reads(languages: tuple[str, ...] | None) -> None:
+    reranker = BgeReranker(reranker=TableReranker(a=0, b=9), blend=0.9, languages=languages, documents=("de",))
+    assert ids(reranker.postprocess_nodes(found("a", "b"), query_str="Garantie")) == ["b", "a"]
+
+
 def test_only_the_first_are_read_and_the_best_returned() -> None:
     model = TableReranker(a=0, b=1, c=2, d=9)
     nodes = BgeReranker(reranker=model, depth=3, top_n=2).postprocess_nodes(found("a", "b", "c", "d"), query_str="q")
-    assert ids(nodes) == ["c", "b"], "d has a fused score only, and cannot stand in a list of logits"
+    assert ids(nodes) == ["c", "b"]
     assert model.read == ["text a", "text b", "text c"]
 
 
@@ -101,9 +161,17 @@ def test_the_model_reads_what_was_embedded() -> None:
     assert model.read == ["Warranty > Pump\nTwo years"]
 
 
-def test_a_node_without_text_is_left_out() -> None:
-    nodes = [NodeWithScore(node=ImageNode(id_="p", image_path="p.png"), score=0.9), *found("a")]
-    assert ids(BgeReranker(reranker=TableReranker(a=-3)).postprocess_nodes(nodes, query_str="q")) == ["a"]
+def test_a_node_without_text_is_not_read_and_keeps_its_place() -> None:
+    """The picture gets the mean of the two lifts: it stays between the passage that rises and the one that does not."""
+    picture = NodeWithScore(node=ImageNode(id_="p", image_path="p.png"), score=2.0)
+    text = [NodeWithScore(node=TextNode(id_=name, text=name), score=2.0) for name in ("a", "b")]
+    model = TableReranker(a=-3, b=1)
+    nodes = BgeReranker(reranker=model, blend=0.5).postprocess_nodes([picture, *text], query_str="q")
+    assert ids(nodes) == ["b", "p", "a"]
+    assert model.read == ["a", "b"]
+    assert "logit" not in nodes[1].node.metadata
+    alone = BgeReranker(reranker=model, blend=0.5).postprocess_nodes([picture], query_str="q")
+    assert [node.score for node in alone] == [2.0]
 
 
 def test_the_nodes_passed_in_stay_as_they_were() -> None:

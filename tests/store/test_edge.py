@@ -114,27 +114,6 @@ def test_a_ranking_is_a_total_order(store: EdgeStore, weights: list[int], limit:
     assert [(-hit.score, hit.id) for hit in hits] == expected
 
 
-def test_filters_must_all_hold_and_lists_match_by_any_element(store: EdgeStore) -> None:
-    store.upsert(
-        [
-            point(1, paths=["/a", "/b"], page=1, kind="text"),
-            point(2, paths=["/b"], page=2, kind="text"),
-            point(3, paths=["/c"], page=None, kind="figure"),
-        ]
-    )
-
-    def found(**filters: str | int) -> list[str]:
-        return [hit.id for hit in store.search({"dense": unit(1, 0)}, 10, filters=filters, exact=True)["dense"]]
-
-    assert found(paths="/b") == [key(1), key(2)]
-    assert found(paths="/b", page=2) == [key(2)]
-    assert found(paths="/b", page="2") == [key(2)], "the command line gives text"
-    assert found(kind="figure") == [key(3)]
-    assert found(not_indexed="x") == []
-    with pytest.raises(ConfigError, match="whole number"):
-        found(page="two")
-
-
 def test_an_unknown_leg_is_named(store: EdgeStore) -> None:
     with pytest.raises(ConfigError, match="no leg 'late', only dense, sparse, image"):
         store.search({"late": unit(1, 0)}, 1)

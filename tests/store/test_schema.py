@@ -20,6 +20,13 @@ def test_the_image_leg_is_there_only_where_pictures_are_encoded() -> None:
     assert without.leg("image") is None
 
 
+def test_the_late_leg_is_there_only_where_it_is_asked_for() -> None:
+    schema = CollectionSchema.of(dense_dim=2, sparse_idf=False, image_dim=3, late=True)
+    assert schema.leg("late") == Leg("late", "multi", 2)
+    assert CollectionSchema.from_dict(schema.to_dict()) == schema
+    assert CollectionSchema.of(dense_dim=2, sparse_idf=False).leg("late") is None
+
+
 def test_equal_fingerprints_pass() -> None:
     MADE_BY.check(Fingerprint.from_dict(MADE_BY.to_dict()))
 
@@ -44,6 +51,8 @@ def test_a_mismatch_names_what_differs_both_values_and_the_remedy() -> None:
         lambda: Leg("dense", "dense", 0),
         lambda: Leg("sparse", "sparse", 3),
         lambda: Leg("dense", "dense", 3, idf=True),
+        lambda: Leg("late", "multi"),
+        lambda: Leg("late", "multi", 3, idf=True),
         lambda: CollectionSchema((Leg("a", "sparse"), Leg("a", "sparse"))),
     ],
 )

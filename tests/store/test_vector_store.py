@@ -131,35 +131,51 @@ def test_sparse_needs_an_encoder(store: EdgeStore) -> None:
         RagVectorStore(store).query(ask("x", VectorStoreQueryMode.SPARSE))
 
 
-def test_filters_are_equalities(vectors: RagVectorStore) -> None:
-    assert vectors.query(ask("the", filters=equal(page=2))).ids == [str(uuid.UUID(int=1))]
-    assert len(vectors.query(ask("the", filters=equal(tags="b"))).ids or []) == 2
+def test_a_stock_retriever_filters(vectors: RagVectorStore) -> None:
+    index = VectorStoreIndex.from_vector_store(vectors, embed_model=HashEmbedding())
+
+    def found(
+        *filters: MetadataFilter | MetadataFilters, condition: FilterCondition = FilterCondition.AND
+    ) -> list[int]:
+        wanted = MetadataFilters(filters=list(filters), condition=condition)
+        nodes = index.as_retriever(similarity_top_k=9, filters=wanted).retrieve("the")
+        return sorted(uuid.UUID(node.node_id).int for node in nodes)
+
+    page, tags = MetadataFilter(key="page", value=1), MetadataFilter(key="tags", value="b")
+    assert found(page) == [0, 2]
+    assert found(page, tags) == [0]
+    assert found(page, tags, condition=FilterCondition.OR) == [0, 1, 2]
+    assert found(page, condition=FilterCondition.NOT) == [1]
+    assert found(MetadataFilter(key="page", value=1, operator=FilterOperator.GT)) == [1]
+    assert found(MetadataFilter(key="page", value=1.5)) == []
+    assert found(MetadataFilter(key="tags", value=None, operator=FilterOperator.IS_EMPTY)) == [2]
+    assert found(tags, MetadataFilters(filters=[page], condition=FilterCondition.NOT)) == [1]
+    with pytest.raises(ConfigError, match="no passage has the key 'pages'"):
+        found(MetadataFilter(key="pages", value=1))
+
+
+def test_a_query_can_be_limited_to_documents_and_nodes(vectors: RagVectorStore) -> None:
     assert vectors.query(ask("the", doc_ids=["d2"])).ids == [str(uuid.UUID(int=2))]
-    assert [n.node_id for n in vectors.get_nodes(filters=equal(tags="b", page=1))] == [str(uuid.UUID(int=0))]
-
-
-@pytest.mark.parametrize(
-    "filters",
-    [
-        MetadataFilters(filters=[MetadataFilter(key="page", value=1, operator=FilterOperator.GT)]),
-        MetadataFilters(filters=[MetadataFilter(key="page", value=1)], condition=FilterCondition.OR),
-        MetadataFilters(filters=[MetadataFilter(key="page", value=1), MetadataFilter(key="page", value=2)]),
-        MetadataFilters(filters=[MetadataFilter(key="page", value=1.5)]),
-    ],
-)
-def test_other_filters_are_refused_not_ignored(vectors: RagVectorStore, filters: MetadataFilters) -> None:
-    with pytest.raises(ConfigError):
-        vectors.query(ask("the", filters=filters))
+    assert len(vectors.query(ask("the", doc_ids=["d1", "d2"])).ids or []) == 3
+    one = [str(uuid.UUID(int=1))]
+    assert vectors.query(ask("the", node_ids=one)).ids == one
+    assert vectors.query(ask("the", node_ids=one, doc_ids=["d2"])).ids == []
+    assert len(vectors.query(ask("the", node_ids=[], doc_ids=[])).ids or []) == 3, "empty lists limit nothing"
 
 
 def test_nodes_are_read_and_removed(vectors: RagVectorStore) -> None:
     ids = [str(uuid.UUID(int=n)) for n in (2, 0)]
     assert [n.node_id for n in vectors.get_nodes(ids)] == ids
+    assert [n.node_id for n in vectors.get_nodes(ids, filters=equal(tags="a"))] == ids[1:]
+    assert [n.node_id for n in vectors.get_nodes(filters=equal(page=1))] == ids[::-1]
     vectors.delete("d1")
     assert [n.node_id for n in vectors.get_nodes()] == [str(uuid.UUID(int=2))]
-    with pytest.raises(ConfigError):
-        vectors.delete_nodes()
-    vectors.delete_nodes([str(uuid.UUID(int=2))])
+    for nothing in (None, MetadataFilters(filters=[])):
+        with pytest.raises(ConfigError, match="name what to delete"):
+            vectors.delete_nodes(filters=nothing)
+    vectors.delete_nodes([str(uuid.UUID(int=2))], filters=equal(page=2))
+    assert len(vectors.get_nodes()) == 1, "it is not on that page"
+    vectors.delete_nodes(filters=equal(page=1))
     assert vectors.get_nodes() == []
 
 
