@@ -14,7 +14,7 @@ QUESTIONS = {
     Path("examples/library"): (
         "How much meal money do I get for a whole day in Sweden?",
         "How far did the buoy drift that broke loose in the flood?",
-        "Bis wann muss die Boje vor dem Winter aus dem See geholt werden?",
+        "Wann wird die Kette der Boje auf Abrieb geprüft?",
     )
 }
 

@@ -49,5 +49,5 @@ def test_a_fallback_that_is_missing_is_said_at_once(tiny_reranker: Path, tmp_pat
 
 
 def test_late_interaction_needs_a_model_of_token_vectors() -> None:
-    with pytest.raises(ConfigError, match=r"text\.late needs .* 'bge-small-en-v1.5' has not"):
+    with pytest.raises(ConfigError, match=r"text\.late needs .* 'bge-small-en-v1.5' has none"):
         make_text_encoder(Settings(text=TextSettings(late=True)))
