@@ -16,6 +16,7 @@ Zipf-Mandelbrot (1 / (rank + 5)), with BM25-like weights; a query has 12 terms o
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import statistics
 import tempfile
@@ -272,6 +273,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="a folder for the index, used again where it is there")
     chosen = parser.parse_args()
     work = make_work(chosen.points, chosen.queries)
+    gc.freeze()  # or every search would look through these points for garbage
     _say("points made")
     rows = []
     with tempfile.TemporaryDirectory() as aside:

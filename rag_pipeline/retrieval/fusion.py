@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -147,6 +146,8 @@ def with_pictures(fused: Sequence[FusedHit], pictures: Sequence[Hit], depth: int
 
     So what has no picture keeps its score and its order, and only a picture that stands out can pass it.
     """
+    if not pictures:
+        return list(fused)
     found = [hit for hit in pictures if depth is None or hit.rank <= depth]
     likeness = np.array([hit.score for hit in found], dtype=np.float64)
     mean, deviation = (likeness.mean(), likeness.std()) if found and np.ptp(likeness) > 0 else (0.0, 0.0)
@@ -216,4 +217,4 @@ def _summed(legs: Legs, adds: Adds) -> list[FusedHit]:
 
 def _ranked(hits: Iterable[FusedHit]) -> list[FusedHit]:
     ordered = sorted(hits, key=lambda hit: (-hit.score, hit.id))
-    return [replace(hit, rank=rank) for rank, hit in enumerate(ordered, start=1)]
+    return [FusedHit(hit.id, rank, hit.score, hit.legs) for rank, hit in enumerate(ordered, start=1)]
