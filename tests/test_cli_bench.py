@@ -16,6 +16,7 @@ def texts(tmp_path: Path) -> Path:
     return file
 
 
+@pytest.mark.soak
 def test_encoding_is_measured(texts: Path, tmp_path: Path) -> None:
     report = document(rag("bench", "encode", "--texts", texts, "--alone", "--json", "--index", tmp_path / "none"))
     (row,) = report["rows"]

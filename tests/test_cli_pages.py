@@ -38,6 +38,7 @@ def search(index: Path, *arguments: object) -> list[dict[str, object]]:
     return hits
 
 
+@pytest.mark.soak
 def test_a_hit_is_shown_alone_with_its_neighbours_or_with_its_section(index: Path) -> None:
     asked = ("cleaning rule 2", "--top-k", 1)
     (alone,), (beside,), (section,) = (

@@ -60,6 +60,7 @@ def test_maxsim_is_that_of_flagembedding_but_for_its_mean(docs: Path, tmp_path: 
     assert sorted(hit.legs["late"].rank for hit in hits) == [1, 2, 3]
 
 
+@pytest.mark.soak
 def test_a_snapshot_has_them_and_other_settings_do_not_open_it(docs: Path, tmp_path: Path, tiny_bge_m3: Path) -> None:
     with RagPipeline(settings(tmp_path / "rag", tiny_bge_m3)) as rag:
         rag.ingest(docs)

@@ -31,7 +31,7 @@ from rag_pipeline.retrieval.fusion import (
 )
 from rag_pipeline.retrieval.question import QuestionEncoder, mode_with
 from rag_pipeline.retrieval.trace import Trace, current_trace, step, tracing
-from rag_pipeline.retrieval.weights import LegWeights, Weighing
+from rag_pipeline.retrieval.leg_weights import LegWeights, Weighing
 from rag_pipeline.store.metadata_filters import FilterLike, as_filter
 from rag_pipeline.types import FusedHit, Hit, LegRank, Mode, Record
 
@@ -52,7 +52,7 @@ class HybridRetriever(BaseRetriever):
         leg_depth: How many hits each leg gives to the fusion; at least ``top_k`` are taken.
         fusion: How legs become one list: ``auto`` weighs them by language and lets only a picture that stands out pass
             texts; the others are the functions of ``fusion.py``, to which the image leg is one like any other.
-        weights: What each leg counts; None: by the rule of ``weights.py`` with ``auto``, all the same otherwise.
+        weights: What each leg counts; None: by the rule of ``leg_weights.py`` with ``auto``, all the same otherwise.
         rrf_k: The k of reciprocal rank fusion, ranks from 1.
         exact_below: Up to this many points the dense legs are searched exactly, above by HNSW.
         languages: ISO 639-1 codes of the documents; a question's language is looked for among them. None or empty:

@@ -11,7 +11,7 @@ import pytest
 
 from rag_pipeline.evaluation.tune import Asked, Question, tune_fusion, tune_reranking
 from rag_pipeline.retrieval.calibration import Reranking
-from rag_pipeline.retrieval.weights import LegWeights
+from rag_pipeline.retrieval.leg_weights import LegWeights
 from rag_pipeline.store.payload import payload_of
 from rag_pipeline.types import Chunk, Point, SparseVector, TextVectors, document_id
 from tests.fakes import MemoryStore

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rag_pipeline.retrieval.weights import LegWeights, knows, leg_shares, question_language, sparse_evidence
+from rag_pipeline.retrieval.leg_weights import LegWeights, knows, leg_shares, question_language, sparse_evidence
 from rag_pipeline.types import Hit
 
 BOTH: dict[str, list[Hit]] = {"dense": [], "sparse": []}
