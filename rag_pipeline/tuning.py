@@ -20,8 +20,8 @@ from rag_pipeline.evaluation.tune import Asked, Question, Trial, tune_fusion, tu
 from rag_pipeline.parts import make_cross_encoder
 from rag_pipeline.protocols import Reranker, Store, TextEncoder
 from rag_pipeline.retrieval.calibration import Calibration, Reranking, made_with
-from rag_pipeline.retrieval.rerank import lacking
 from rag_pipeline.retrieval.leg_weights import LegWeights, question_language
+from rag_pipeline.retrieval.rerank import lacking
 from rag_pipeline.types import Record
 
 __all__ = ["calibrate"]

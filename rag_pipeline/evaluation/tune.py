@@ -25,8 +25,8 @@ from llama_index.core.schema import MetadataMode
 from rag_pipeline.protocols import Reranker, Store, TextEncoder
 from rag_pipeline.retrieval.calibration import Reranking
 from rag_pipeline.retrieval.fusion import convex_fusion
-from rag_pipeline.retrieval.rerank import blended
 from rag_pipeline.retrieval.leg_weights import LegWeights, leg_shares, sparse_evidence
+from rag_pipeline.retrieval.rerank import blended
 from rag_pipeline.store.payload import node_of
 from rag_pipeline.types import FusedHit, Hit
 

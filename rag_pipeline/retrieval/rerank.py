@@ -19,8 +19,8 @@ from llama_index_instrumentation import get_dispatcher
 
 from rag_pipeline.errors import ConfigError, MismatchError
 from rag_pipeline.protocols import Reranker
-from rag_pipeline.retrieval.trace import current_trace, step
 from rag_pipeline.retrieval.leg_weights import question_language
+from rag_pipeline.retrieval.trace import current_trace, step
 
 __all__ = ["BgeReranker", "blended", "lacking"]
 

@@ -29,9 +29,9 @@ from rag_pipeline.retrieval.fusion import (
     reciprocal_rank_fusion,
     with_pictures,
 )
+from rag_pipeline.retrieval.leg_weights import LegWeights, Weighing
 from rag_pipeline.retrieval.question import QuestionEncoder, mode_with
 from rag_pipeline.retrieval.trace import Trace, current_trace, step, tracing
-from rag_pipeline.retrieval.leg_weights import LegWeights, Weighing
 from rag_pipeline.store.metadata_filters import FilterLike, as_filter
 from rag_pipeline.types import FusedHit, Hit, LegRank, Mode, Record
 
