@@ -166,7 +166,7 @@ def max_weights(
     # together what belongs together, the largest weight last.
     sorted_ = np.sort((owners * span + ids) << 32 | values.view(np.int32), kind="stable")
     keys = sorted_ >> 32
-    last = np.flatnonzero(np.diff(keys, append=-1))
+    last = np.flatnonzero(np.append(keys[1:] != keys[:-1], len(keys) > 0))
     keys, values = keys[last], sorted_[last].astype(np.int32).view(np.float32)
     terms = (keys % span).astype(np.uint32)
     bounds = np.searchsorted(keys, np.arange(len(rows) + 1) * span).tolist()
