@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from rag_pipeline.errors import ConfigError, InputError, MismatchError, RagError, UnavailableError
 
 # Unstructured phones home on import and on every call, huggingface_hub asks its hub for revisions, Qdrant's server
-# reports usage, ONNX Runtime (since 1.29) sends every session to its maker and keeps an id of the machine: all are told
-# not to before any of them is imported. A value that the user has set is kept.
+# reports usage, ONNX Runtime (since 1.29) collects for its maker what sessions do, and an id of the machine: all are
+# told not to before any of them is imported. A value that the user has set is kept.
 NO_TELEMETRY = {
     "DO_NOT_TRACK": "1",
     "SCARF_NO_ANALYTICS": "true",

@@ -137,6 +137,12 @@ class Place:
         if not 0 <= self.start <= self.end or self.page < 1:
             raise ValueError(f"Place is impossible: {self}")
 
+    def to_list(self) -> list[int | float]:
+        """Return start, end and page, and then the box's edges, to a ten-thousandth of the page: a pixel at 800 dpi."""
+        box = self.box
+        edges = () if box is None else (box.left, box.top, box.right, box.bottom)
+        return [self.start, self.end, self.page, *(round(edge, 4) for edge in edges)]
+
 
 @dataclass(frozen=True, slots=True)
 class Element:
@@ -271,6 +277,24 @@ class Chunk:
     def embed_text(self) -> str:
         """The text that is encoded: the heading path on a line of its own, then the text."""
         return contextual_text(self.heading, self.text)
+
+    def metadata(self) -> dict[str, object]:
+        """Return what it says about itself beside its text, as JSON values."""
+        return {
+            "page": self.pages[0] if self.pages else None,
+            "pages": list(self.pages),
+            "heading": list(self.heading),
+            "categories": list(self.categories),
+            "places": [place.to_list() for place in self.places],
+            "tables": list(self.tables),
+            "position": self.position,
+            "start": self.start,
+            "end": self.end,
+            "gap": self.gap,
+            "tokens": self.tokens,
+            "language": self.language,
+            "kind": "text" if self.figure is None else "figure",
+        }
 
 
 def contextual_text(heading: Sequence[str], text: str) -> str:

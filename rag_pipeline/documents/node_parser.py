@@ -21,7 +21,7 @@ from pydantic import Field
 
 from rag_pipeline.documents.chunk import chunk_document, document_text
 from rag_pipeline.errors import ConfigError
-from rag_pipeline.types import Box, Chunk, Document, Element, Place, SourceFile, chunk_id, document_id
+from rag_pipeline.types import Box, Chunk, Document, Element, SourceFile, chunk_id, document_id
 
 __all__ = ["TitleNodeParser", "llama_document"]
 
@@ -134,21 +134,7 @@ def _document_of(node: BaseNode) -> Document:
 
 def _node_of(chunk: Chunk, parent: BaseNode) -> TextNode:
     spoken = {_HEADING: " > ".join(chunk.heading)} if chunk.heading else {}
-    facts: dict[str, Any] = {
-        "page": chunk.pages[0] if chunk.pages else None,
-        "pages": list(chunk.pages),
-        "heading": list(chunk.heading),
-        "categories": list(chunk.categories),
-        "places": [_on_page(place) for place in chunk.places],
-        "tables": list(chunk.tables),
-        "position": chunk.position,
-        "start": chunk.start,
-        "end": chunk.end,
-        "gap": chunk.gap,
-        "tokens": chunk.tokens,
-        "language": chunk.language,
-        "kind": "text",
-    }
+    facts = chunk.metadata()
     return TextNode(
         id_=chunk_id(_uuid_of(parent.node_id), chunk.position, chunk.text),
         text=chunk.text,
@@ -159,12 +145,6 @@ def _node_of(chunk: Chunk, parent: BaseNode) -> TextNode:
         excluded_llm_metadata_keys=list(dict.fromkeys([*parent.excluded_llm_metadata_keys, *facts])),
         relationships={NodeRelationship.SOURCE: parent.as_related_node_info()},
     )
-
-
-def _on_page(place: Place) -> list[int | float]:
-    box = place.box
-    edges = () if box is None else (box.left, box.top, box.right, box.bottom)
-    return [place.start, place.end, place.page, *(round(edge, 4) for edge in edges)]
 
 
 def _uuid_of(name: str) -> str:

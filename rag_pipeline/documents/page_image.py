@@ -43,7 +43,9 @@ class MarkedPage:
     boxes: tuple[Box, ...]
 
 
-def mark_page(shown: Evidence | Citation, *, page: int | None = None, scale: float = 2.0) -> MarkedPage:
+def mark_page(
+    shown: Evidence | Citation, *, page: int | None = None, scale: float = 2.0, timeout_s: float = _TIMEOUT_S
+) -> MarkedPage:
     """Draw the page on which something stands (or ``page``), and mark it there.
 
     Words are marked as with a felt pen. Where a page has no text that could be searched, such as a scan, and for
@@ -53,14 +55,14 @@ def mark_page(shown: Evidence | Citation, *, page: int | None = None, scale: flo
 
     Raises:
         ConfigError: the scale is not within (0, 10], or there is no such page.
-        InputError: the format has no pages that can be drawn, or this one cannot be drawn.
+        InputError: the format has no pages that can be drawn, or this one cannot be drawn within ``timeout_s``.
         UnavailableError: the file is gone, or has changed since it was indexed.
     """
     from PIL import Image
 
     if not 0 < scale <= _LARGEST_SCALE:  # also of NaN
         raise ConfigError(f"scale {scale:g} is not within 0 and {_LARGEST_SCALE:g} pixels per point; 2 is 144 dpi")
-    drawn = _asked(shown, page or shown.page or 1, scale)
+    drawn = _asked(shown, page or shown.page or 1, scale, timeout_s)
     try:
         return MarkedPage(Image.frombytes("RGB", (drawn.width, drawn.height), drawn.pixels), _boxes(drawn))
     except ValueError as exc:
@@ -74,14 +76,15 @@ def word_boxes(shown: Evidence | Citation) -> tuple[Box, ...]:
         InputError: the format has no pages that can be read again.
         UnavailableError: the file is gone, or has changed since it was indexed.
     """
-    return _boxes(_asked(shown, None, 1.0))
+    return _boxes(_asked(shown, None, 1.0, _TIMEOUT_S))
 
 
-def _asked(shown: Evidence | Citation, page: int | None, scale: float) -> Drawn:
+def _asked(shown: Evidence | Citation, page: int | None, scale: float, timeout_s: float) -> Drawn:
     path = _unchanged(shown)
     # Where the folder of the index is not known, a figure is named by its digest alone.
     picture = shown.figure if shown.figure is not None and os.path.isfile(shown.figure) else ""
-    reply = _answered(path, Request(os.fsencode(path), os.fsencode(picture), page, scale, _marks(shown)))
+    request = Request(os.fsencode(path), os.fsencode(picture), page, scale, _marks(shown))
+    reply = _answered(path, request, timeout_s)
     if isinstance(reply, Drawn):
         return reply
     raise (ConfigError if reply.asked_wrong else InputError)(f"{path}: {reply.message}")
@@ -134,7 +137,7 @@ def _unchanged(shown: Evidence | Citation) -> Path:
     raise UnavailableError(f"{shown.path or 'this text'} cannot be shown: {reason}")
 
 
-def _answered(path: Path, request: Request) -> Reply:
+def _answered(path: Path, request: Request, timeout_s: float) -> Reply:
     with tempfile.TemporaryDirectory(prefix="rag-page-") as folder, tempfile.TemporaryFile(buffering=0) as file:
         file.write(msgspec.msgpack.encode(request))
         file.seek(0)
@@ -145,11 +148,11 @@ def _answered(path: Path, request: Request) -> Reply:
             pass_fds=[file.fileno()],
         )
         try:
-            code = sandbox.ended(_TIMEOUT_S)
+            code = sandbox.ended(timeout_s)
         finally:
             sandbox.kill()
         if code is None:
-            raise InputError(f"{path}: drawing takes longer than {_TIMEOUT_S:.0f} s; open the file itself")
+            raise InputError(f"{path}: drawing takes longer than {timeout_s:.0f} s; open the file itself")
         if code != 0:
             raise InputError(f"{path}: the file brought the process down that draws it (exit code {code})")
         if os.fstat(file.fileno()).st_size > _MOST_BYTES:

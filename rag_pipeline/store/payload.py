@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from rag_pipeline.filters import IndexKind, kind_of
-from rag_pipeline.types import Chunk, Facts, Place, Record, SparseVector, VectorValue
+from rag_pipeline.types import Chunk, Facts, Record, SparseVector, VectorValue
 
 if TYPE_CHECKING:
     from llama_index.core.schema import TextNode
@@ -56,26 +56,9 @@ def payload_of(
     from llama_index.core.schema import NodeRelationship, ObjectType, RelatedNodeInfo, TextNode
     from llama_index.core.vector_stores.utils import node_to_metadata_dict
 
-    details: dict[str, Any] = {
-        "title": title,
-        "media_type": media_type,
-        "page": chunk.pages[0] if chunk.pages else None,
-        "pages": list(chunk.pages),
-        "heading": list(chunk.heading),
-        "categories": list(chunk.categories),
-        "places": [_on_page(place) for place in chunk.places],
-        "tables": list(chunk.tables),
-        "position": chunk.position,
-        "start": chunk.start,
-        "end": chunk.end,
-        "gap": chunk.gap,
-        "tokens": chunk.tokens,
-        "language": chunk.language,
-        "kind": "text" if chunk.figure is None else "figure",
-        "figure": chunk.figure,
-    }
+    details = {"title": title, "media_type": media_type, "figure": chunk.figure} | chunk.metadata()
     places, said = _places(paths), _said(facts or Facts())
-    spoken = _spoken(places, details["page"], details["heading"])
+    spoken = _spoken(places, chunk.pages[0] if chunk.pages else None, chunk.heading)
     node = TextNode(
         id_=chunk.id,
         text=chunk.text,
@@ -140,13 +123,6 @@ def _listed(value: VectorValue) -> object:
     if isinstance(value, SparseVector):
         return {"indices": value.indices.tolist(), "values": value.values.tolist()}
     return value.tolist()
-
-
-def _on_page(place: Place) -> list[int | float]:
-    """Return start, end and page, and then the box's edges, to a ten-thousandth of the page: a pixel at 800 dpi."""
-    box = place.box
-    edges = () if box is None else (box.left, box.top, box.right, box.bottom)
-    return [place.start, place.end, place.page, *(round(edge, 4) for edge in edges)]
 
 
 def _places(paths: Iterable[Path]) -> dict[str, Any]:

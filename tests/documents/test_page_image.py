@@ -262,7 +262,7 @@ def _edges(box: Box) -> tuple[float, float, float, float]:
     return box.left, box.top, box.right, box.bottom
 
 
-def test_a_page_that_takes_for_ever_is_given_up(manual: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_that_takes_for_ever_is_given_up(manual: Path) -> None:
     """A form that draws itself a thousand million times: pdfium would be at it for minutes."""
     hit = read(manual)[0]
     canvas = Canvas(str(manual), pagesize=(WIDTH, HEIGHT))
@@ -276,6 +276,5 @@ def test_a_page_that_takes_for_ever_is_given_up(manual: Path, monkeypatch: pytes
         canvas.endForm()
     canvas.doForm("level8")
     canvas.save()
-    monkeypatch.setattr("rag_pipeline.documents.page_image._TIMEOUT_S", 3.0)
     with pytest.raises(InputError, match="drawing takes longer than 3 s; open the file itself"):
-        replace(hit, document_id=source_of(manual).document_id).page_image()
+        mark_page(replace(hit, document_id=source_of(manual).document_id), timeout_s=3.0)
