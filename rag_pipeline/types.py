@@ -41,6 +41,7 @@ __all__ = [
     "SourceFile",
     "SparseVector",
     "TextVectors",
+    "TokenIds",
     "VectorValue",
     "chunk_id",
     "contextual_text",
@@ -48,6 +49,7 @@ __all__ = [
 ]
 
 FloatMatrix = npt.NDArray[np.float32]
+TokenIds = npt.NDArray[np.int64]
 Mode = Literal["hybrid", "dense", "sparse", "image"]
 Scalar = str | int | float
 Context = Literal["none", "neighbours", "section"]

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from rag_pipeline.encoders.checkpoint import count_tokens, load_model, load_tokenizer, read_config
 from rag_pipeline.encoders.tokens import run_texts
 from rag_pipeline.errors import UnavailableError
-from rag_pipeline.types import FloatMatrix, SparseVector, TextVectors
+from rag_pipeline.types import FloatMatrix, SparseVector, TextVectors, TokenIds
 
 if TYPE_CHECKING:
     from torch import nn
@@ -136,7 +136,7 @@ class BgeM3Encoder:
 
 
 def max_weights(
-    rows: Sequence[Sequence[int]], weights: Sequence[npt.NDArray[np.float32]], special: npt.NDArray[np.int64]
+    rows: Sequence[TokenIds], weights: Sequence[npt.NDArray[np.float32]], special: npt.NDArray[np.int64]
 ) -> list[SparseVector]:
     """Reduce token weights to term weights: the largest weight of each id in its text; zeros are left out.
 
@@ -145,15 +145,14 @@ def max_weights(
         weights: (tokens,) float32 of each text, 0 and more.
         special: token ids that do not count.
 
-    >>> [vector] = max_weights([[0, 9, 7, 9, 2]], [np.float32([1, 0.5, 0.25, 0.75, 1])], np.array([0, 2]))
+    >>> [vector] = max_weights([np.array([0, 9, 7, 9, 2])], [np.float32([1, 0.5, 0.25, 0.75, 1])], np.array([0, 2]))
     >>> vector.indices.tolist(), vector.values.tolist()
     ([7, 9], [0.25, 0.75])
     """
     if not rows:
         return []
     lengths = [len(row) for row in rows]
-    ids = np.fromiter(itertools.chain.from_iterable(rows), dtype=np.int64, count=sum(lengths))
-    values = np.concatenate(weights)
+    ids, values = np.concatenate(rows), np.concatenate(weights)
     kept = np.flatnonzero((values > 0) & ~np.isin(ids, special))
     owners, ids, values = np.repeat(np.arange(len(rows)), lengths)[kept], ids[kept], values[kept]
     span = int(ids.max(initial=0)) + 1

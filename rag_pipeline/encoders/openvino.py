@@ -21,7 +21,7 @@ import numpy as np
 
 from rag_pipeline.encoders.hashes import file_hashes, sha256_of
 from rag_pipeline.errors import UnavailableError
-from rag_pipeline.types import FloatMatrix
+from rag_pipeline.types import FloatMatrix, TokenIds
 
 if TYPE_CHECKING:
     from rag_pipeline.encoders.weights import Weights
@@ -115,7 +115,7 @@ class OpenVinoRunner:
         for _ in range(self._threads):
             self._requests.put(compiled.create_infer_request())
 
-    def run(self, rows: Sequence[Sequence[int]], outputs: Collection[str]) -> dict[str, list[FloatMatrix]]:
+    def run(self, rows: Sequence[TokenIds], outputs: Collection[str]) -> dict[str, list[FloatMatrix]]:
         """See :class:`~rag_pipeline.encoders.runner.Runner`. Each text is a request of its own: nothing is padded."""
         results: dict[str, list[FloatMatrix]] = {name: [np.empty(0, np.float32)] * len(rows) for name in outputs}
 
@@ -133,8 +133,8 @@ class OpenVinoRunner:
                 pass
         return results
 
-    def _infer(self, row: Sequence[int], outputs: Collection[str]) -> dict[str, FloatMatrix]:
-        ids = np.array([row], dtype=np.int64)
+    def _infer(self, row: TokenIds, outputs: Collection[str]) -> dict[str, FloatMatrix]:
+        ids = row[None]
         request = self._requests.get()
         try:
             request.infer([ids, np.ones_like(ids)], share_inputs=True)

@@ -21,6 +21,8 @@ import torch
 from torch.nn import functional
 from transformers import AttentionInterface
 
+from rag_pipeline.types import TokenIds
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -55,7 +57,7 @@ class Packed:
         return torch.repeat_interleave(texts, self.bounds.diff(), output_size=self.ids.shape[1])
 
 
-def pack(rows: Sequence[Sequence[int]], device: torch.device, *, first_position: int = 0) -> Packed:
+def pack(rows: Sequence[TokenIds], device: torch.device, *, first_position: int = 0) -> Packed:
     """Lay texts end to end on a device.
 
     Args:
@@ -66,7 +68,7 @@ def pack(rows: Sequence[Sequence[int]], device: torch.device, *, first_position:
     """
     lengths = tuple(len(row) for row in rows)
     bounds = np.concatenate([[0], np.cumsum(lengths)])
-    ids = np.fromiter(itertools.chain.from_iterable(rows), dtype=np.int64, count=int(bounds[-1]))
+    ids = np.concatenate(rows)
     counted = ids != first_position - 1
     count = np.cumsum(counted)
     before = np.repeat((count - counted)[bounds[:-1]], lengths)

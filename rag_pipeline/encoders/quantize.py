@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -28,7 +29,7 @@ from rag_pipeline.encoders.hashes import sha256_of
 from rag_pipeline.encoders.openvino import REPORT, GraphKind, OpenVinoRunner, import_openvino
 from rag_pipeline.encoders.runner import Runner, TorchRunner, Transformer
 from rag_pipeline.errors import UnavailableError
-from rag_pipeline.types import FloatMatrix
+from rag_pipeline.types import FloatMatrix, TokenIds
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -152,7 +153,7 @@ class _Graph(nn.Module):
         return tuple(made[name] for name in self.heads.names)
 
 
-def _write_graphs(model: Transformer, passages: Sequence[Sequence[int]], folder: Path) -> None:
+def _write_graphs(model: Transformer, passages: Sequence[TokenIds], folder: Path) -> None:
     """Write ``bf16.xml`` and ``int8.xml``, each with its ``.bin``."""
     openvino, nncf = import_openvino(), _import_nncf()
     backbone = model.backbone
@@ -212,7 +213,7 @@ def _hushed() -> Iterator[None]:
 # ------------------------------------------------------------------------------- the comparison
 
 
-def _tokenize(model: Transformer, tokenizer: Tokenizer, sample: Sample) -> tuple[list[list[int]], int]:
+def _tokenize(model: Transformer, tokenizer: Tokenizer, sample: Sample) -> tuple[list[TokenIds], int]:
     """Return the token ids of all questions and then all passages, or of pairs question by question; and how many."""
     longest = min(_LONGEST, model.backbone.config.max_position_embeddings - model.first_position)
     if model.heads.names == ("logit",):
@@ -221,13 +222,13 @@ def _tokenize(model: Transformer, tokenizer: Tokenizer, sample: Sample) -> tuple
     else:
         asked = sample.questions
         encodings = tokenizer.encode_batch([*asked, *sample.passages])
-    rows = [one.ids if len(one) <= longest else [*one.ids[: longest - 1], one.ids[-1]] for one in encodings]
-    return rows, len(asked)
+    rows = [np.array(one.ids, dtype=np.int64) for one in encodings]
+    return [row if len(row) <= longest else np.append(row[: longest - 1], row[-1]) for row in rows], len(asked)
 
 
 def _compare(
     model: Transformer,
-    rows: Sequence[Sequence[int]],
+    rows: Sequence[TokenIds],
     questions: int,
     folder: Path,
     kinds: Sequence[GraphKind],
@@ -251,7 +252,7 @@ def _compare(
 
 
 def _run(
-    runner: Runner, rows: Sequence[Sequence[int]], outputs: Sequence[str]
+    runner: Runner, rows: Sequence[TokenIds], outputs: Sequence[str]
 ) -> tuple[dict[str, list[FloatMatrix]], float]:
     """Return what a runner makes of every text, and its tokens a second."""
     runner.run(rows[:2], outputs)  # the first run makes buffers and kernels

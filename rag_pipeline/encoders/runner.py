@@ -21,7 +21,7 @@ import torch
 
 from rag_pipeline.encoders.packed import Packed, pack, run_packed
 from rag_pipeline.errors import OutOfMemoryError
-from rag_pipeline.types import FloatMatrix
+from rag_pipeline.types import FloatMatrix, TokenIds
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -47,7 +47,7 @@ class Runner(Protocol):
     def name(self) -> str:
         """What runs, on what, in which precision, such as ``torch cpu float32``."""
 
-    def run(self, rows: Sequence[Sequence[int]], outputs: Collection[str]) -> dict[str, list[FloatMatrix]]:
+    def run(self, rows: Sequence[TokenIds], outputs: Collection[str]) -> dict[str, list[FloatMatrix]]:
         """Run every text once.
 
         Args:
@@ -83,7 +83,7 @@ class Transformer:
         self.heads.to(device)
         return self
 
-    def run(self, rows: Sequence[Sequence[int]], outputs: Collection[str]) -> dict[str, torch.Tensor]:
+    def run(self, rows: Sequence[TokenIds], outputs: Collection[str]) -> dict[str, torch.Tensor]:
         """Run one batch; text-level outputs have a row for each text, the others one for each token of all texts.
 
         Nothing in here waits for the device.
@@ -143,7 +143,7 @@ class TorchRunner:
         # Without the number of a device: what comes out is the same on each, and caches go by this name.
         self.name = f"torch {devices[0].type} {str(dtype).removeprefix('torch.')}"
 
-    def run(self, rows: Sequence[Sequence[int]], outputs: Collection[str]) -> dict[str, list[FloatMatrix]]:
+    def run(self, rows: Sequence[TokenIds], outputs: Collection[str]) -> dict[str, list[FloatMatrix]]:
         """See :class:`Runner`. Only the device's own out-of-memory error makes batches smaller; others surface."""
         results: dict[str, list[FloatMatrix]] = {name: [np.empty(0, np.float32)] * len(rows) for name in outputs}
         lengths = [len(row) for row in rows]
@@ -227,9 +227,7 @@ class _Launched:
     arrived: torch.cuda.Event | None
 
 
-def _work(
-    model: Transformer, rows: Sequence[Sequence[int]], plan: Plan, results: Mapping[str, list[FloatMatrix]]
-) -> None:
+def _work(model: Transformer, rows: Sequence[TokenIds], plan: Plan, results: Mapping[str, list[FloatMatrix]]) -> None:
     """Run batches until none is left. What a batch gave is stored while the device is at the next one."""
     before: _Launched | None = None
     while batch := plan.take():
@@ -247,7 +245,7 @@ def _work(
         _store(before, rows, results)
 
 
-def _launch(model: Transformer, batch: list[int], rows: Sequence[Sequence[int]], wanted: Collection[str]) -> _Launched:
+def _launch(model: Transformer, batch: list[int], rows: Sequence[TokenIds], wanted: Collection[str]) -> _Launched:
     with torch.inference_mode():
         found = model.run([rows[row] for row in batch], wanted)
         # Behind this batch's own work, ahead of the next one's; torch takes pinned memory for it.
@@ -257,7 +255,7 @@ def _launch(model: Transformer, batch: list[int], rows: Sequence[Sequence[int]],
     return _Launched(batch, outputs, arrived)
 
 
-def _store(done: _Launched, rows: Sequence[Sequence[int]], results: Mapping[str, list[FloatMatrix]]) -> None:
+def _store(done: _Launched, rows: Sequence[TokenIds], results: Mapping[str, list[FloatMatrix]]) -> None:
     if done.arrived is not None:
         done.arrived.synchronize()
     ends = np.cumsum([len(rows[row]) for row in done.batch])[:-1]

@@ -10,8 +10,10 @@ from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from rag_pipeline.errors import InputError, OutOfMemoryError
-from rag_pipeline.types import FloatMatrix
+from rag_pipeline.types import FloatMatrix, TokenIds
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -34,7 +36,7 @@ def run_texts(
     truncate: bool = False,
     at_once: int = _AT_ONCE,
     name: str = "the model",
-) -> Iterator[tuple[list[list[int]], dict[str, list[FloatMatrix]]]]:
+) -> Iterator[tuple[list[TokenIds], dict[str, list[FloatMatrix]]]]:
     """Yield, for ``at_once`` texts after the other, their token ids and the outputs; the next are tokenized meanwhile.
 
     Args:
@@ -52,9 +54,9 @@ def run_texts(
         OutOfMemoryError: the device has no memory for one text.
     """
 
-    def tokenized(start: int) -> list[list[int]]:
+    def tokenized(start: int) -> list[TokenIds]:
         some = list(texts[start : start + at_once])
-        rows = [encoding.ids for encoding in tokenizer.encode_batch_fast(some)]
+        rows = [np.array(encoding.ids, dtype=np.int64) for encoding in tokenizer.encode_batch_fast(some)]
         for number, ids in enumerate(rows):
             if len(ids) <= max_tokens:
                 continue
@@ -63,7 +65,7 @@ def run_texts(
                     f"text {start + number + 1} of {len(texts)} has {len(ids)} tokens, {name} reads {max_tokens}; "
                     "split it, or allow truncation"
                 )
-            rows[number] = [*ids[: max_tokens - 1], ids[-1]]
+            rows[number] = np.append(ids[: max_tokens - 1], ids[-1])
         return rows
 
     with ThreadPoolExecutor(1) as ahead:  # starts no thread for a single question

@@ -162,7 +162,7 @@ class TorchReranker(_CrossEncoder):
         self._runner = runner
 
     def _logits(self, pairs: Sequence[Encoding]) -> npt.NDArray[np.float32]:
-        logits = self._runner.run([pair.ids for pair in pairs], ("logit",))["logit"]
+        logits = self._runner.run([np.array(pair.ids, dtype=np.int64) for pair in pairs], ("logit",))["logit"]
         return np.array(logits, dtype=np.float32).reshape(len(pairs))
 
 

@@ -21,7 +21,7 @@ from rag_pipeline.errors import UnavailableError
 from tests.test_network import HARMLESS, WATCH
 
 OUTPUTS = ("dense", "sparse", "multi")
-ROWS = [[0, *(5 + (7 * place) % 90 for place in range(length)), 2] for length in (7, 1, 40, 7, 300, 18)]
+ROWS = [np.array([0, *(5 + (7 * place) % 90 for place in range(length)), 2]) for length in (7, 1, 40, 7, 300, 18)]
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_a_text_does_not_depend_on_its_neighbours_nor_on_other_callers(runner: O
 
 
 def test_the_longest_text_is_read(runner: OpenVinoRunner) -> None:
-    found = runner.run([[0, *[7] * 8190, 2]], OUTPUTS)
+    found = runner.run([np.array([0, *[7] * 8190, 2])], OUTPUTS)
     assert found["multi"][0].shape == (8192, 64)
     assert np.isfinite(found["dense"][0]).all()
 
@@ -141,6 +141,7 @@ def test_converting_and_running_reports_to_nobody(tiny_bge_m3: Path, tmp_path: P
         WATCH
         + """
 from pathlib import Path
+import numpy as np
 sys.path.insert(0, sys.argv[3])
 from rag_pipeline.encoders.agreement import built_in_sample
 from rag_pipeline.encoders.bge_m3 import load_bge_m3
@@ -149,7 +150,7 @@ from rag_pipeline.encoders.openvino import OpenVinoRunner
 from rag_pipeline.encoders.quantize import quantize
 model, out = Path(sys.argv[1]), Path(sys.argv[2])
 quantize(load_bge_m3(model), load_tokenizer(model), built_in_sample(), out)
-assert len(OpenVinoRunner(out, "bf16").run([[0, 5, 2]], ["dense"])["dense"]) == 1
+assert len(OpenVinoRunner(out, "bf16").run([np.array([0, 5, 2])], ["dense"])["dense"]) == 1
 print(json.dumps(seen))
 """
     )

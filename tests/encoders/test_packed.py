@@ -4,11 +4,13 @@ import copy
 from itertools import accumulate
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from transformers import BertConfig, BertModel, PreTrainedModel, XLMRobertaModel
 
 from rag_pipeline.encoders.packed import pack, run_packed
+from rag_pipeline.types import TokenIds
 
 LENGTHS = [5, 5, 5, 9, 2, 40, 40, 17, 5]
 CPU = torch.device("cpu")
@@ -35,9 +37,9 @@ def bert() -> PreTrainedModel:
     return model.eval()
 
 
-def rows_of(lengths: list[int], seed: int = 0) -> list[list[int]]:
+def rows_of(lengths: list[int], seed: int = 0) -> list[TokenIds]:
     source = torch.Generator().manual_seed(seed)
-    return [torch.randint(5, 100, (length,), generator=source).tolist() for length in lengths]
+    return [torch.randint(5, 100, (length,), generator=source).numpy() for length in lengths]
 
 
 def first_position(model: PreTrainedModel) -> int:
@@ -45,7 +47,7 @@ def first_position(model: PreTrainedModel) -> int:
 
 
 @torch.inference_mode()
-def packed_states(model: PreTrainedModel, rows: list[list[int]]) -> list[torch.Tensor]:
+def packed_states(model: PreTrainedModel, rows: list[TokenIds]) -> list[torch.Tensor]:
     model = copy.deepcopy(model)  # the oracles below keep an attention of their own
     states = run_packed(model, pack(rows, model.device, first_position=first_position(model)))
     ends = list(accumulate(map(len, rows)))
@@ -53,9 +55,9 @@ def packed_states(model: PreTrainedModel, rows: list[list[int]]) -> list[torch.T
 
 
 @torch.inference_mode()
-def padded_states(model: PreTrainedModel, rows: list[list[int]]) -> list[torch.Tensor]:
+def padded_states(model: PreTrainedModel, rows: list[TokenIds]) -> list[torch.Tensor]:
     longest = max(map(len, rows))
-    ids = torch.tensor([row + [model.config.pad_token_id] * (longest - len(row)) for row in rows])
+    ids = torch.tensor([[*row, *[model.config.pad_token_id] * (longest - len(row))] for row in rows])
     mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
     states = model(input_ids=ids, attention_mask=mask).last_hidden_state
     return [state[: len(row)] for state, row in zip(states, rows, strict=True)]
@@ -91,14 +93,14 @@ def test_a_written_pad_token_counts_as_transformers_counts_it(xlmr: PreTrainedMo
 
 
 def test_positions_start_again_with_each_text() -> None:
-    packed = pack([[7, 8, 9], [5, 1, 6]], CPU, first_position=2)
+    packed = pack([np.array([7, 8, 9]), np.array([5, 1, 6])], CPU, first_position=2)
     assert packed.ids.tolist() == [[7, 8, 9, 5, 1, 6]]
     assert packed.positions.tolist() == [[2, 3, 4, 2, 1, 3]], "id 1, XLM-R's <pad>, is passed over"
     assert packed.starts.tolist() == [0, 3]
     assert packed.bounds.tolist() == [0, 3, 6]
     assert packed.bounds.dtype == torch.int32
     assert packed.owners.tolist() == [0, 0, 0, 1, 1, 1]
-    assert pack([[7, 8, 9], [5, 1]], CPU).positions.tolist() == [[0, 1, 2, 0, 1]]
+    assert pack([np.array([7, 8, 9]), np.array([5, 1])], CPU).positions.tolist() == [[0, 1, 2, 0, 1]]
 
 
 def test_runs_are_neighbours_of_one_length() -> None:

@@ -7,6 +7,7 @@ show that every output is converted. Ranks of random models are no measure: thei
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -82,9 +83,9 @@ def test_the_logit_of_a_reranker_is_converted(tiny_reranker: Path, tmp_path: Pat
 def test_torch_is_as_it_was(tiny_bge_m3: Path, tmp_path: Path) -> None:
     model = load_bge_m3(tiny_bge_m3)
     with torch.inference_mode():
-        before = model.run([[0, 9, 2]], ["dense"])["dense"]
+        before = model.run([np.array([0, 9, 2])], ["dense"])["dense"]
         quantize(model, load_tokenizer(tiny_bge_m3), built_in_sample(), tmp_path / "graphs")
-        assert torch.equal(model.run([[0, 9, 2]], ["dense"])["dense"], before)
+        assert torch.equal(model.run([np.array([0, 9, 2])], ["dense"])["dense"], before)
 
 
 def with_outliers(folder: Path, size: float, input_: float) -> Transformer:

@@ -16,7 +16,7 @@ from transformers import BertConfig, BertModel
 from rag_pipeline.encoders.heads import BgeM3Heads, DenseHead
 from rag_pipeline.encoders.runner import Plan, TorchRunner, Transformer
 from rag_pipeline.errors import OutOfMemoryError
-from rag_pipeline.types import FloatMatrix
+from rag_pipeline.types import FloatMatrix, TokenIds
 
 CPU = torch.device("cpu")
 WIDTH = 32
@@ -46,9 +46,9 @@ def runner(one: Transformer, *, budget: int = 30, devices: int = 1) -> TorchRunn
     return TorchRunner(one, [CPU] * devices, torch.float32, budget)
 
 
-def rows_of(lengths: list[int]) -> list[list[int]]:
+def rows_of(lengths: list[int]) -> list[TokenIds]:
     source = np.random.default_rng(0)
-    return [source.integers(1, 100, length).tolist() for length in lengths]
+    return [source.integers(1, 100, length) for length in lengths]
 
 
 def assert_same(found: dict[str, list[FloatMatrix]], expected: dict[str, list[FloatMatrix]]) -> None:
@@ -102,7 +102,7 @@ def test_mean_pooling_is_over_the_tokens_of_each_text(pads: bool) -> None:
     found = runner(one).run(ROWS, ("dense",))["dense"]
     for row, vector in zip(ROWS, found, strict=True):
         with torch.inference_mode():
-            mean = reference.backbone(input_ids=torch.tensor([row])).last_hidden_state[0].mean(dim=0)
+            mean = reference.backbone(input_ids=torch.from_numpy(row)[None]).last_hidden_state[0].mean(dim=0)
         np.testing.assert_allclose(vector, torch.nn.functional.normalize(mean, dim=0).numpy(), atol=1e-5)
 
 
@@ -240,7 +240,7 @@ def test_the_dense_head_ends_with_its_layers() -> None:
     one = Transformer(model().backbone, "cls", DenseHead(layers).eval())
     backbone = model().backbone
     with torch.inference_mode():
-        first = torch.stack([backbone(input_ids=torch.tensor([row])).last_hidden_state[0, 0] for row in ROWS])
+        first = torch.stack([backbone(input_ids=torch.from_numpy(row)[None]).last_hidden_state[0, 0] for row in ROWS])
         expected = torch.nn.functional.normalize(layers[1](layers[0](first)), dim=-1)
     np.testing.assert_allclose(runner(one).run(ROWS, ("dense",))["dense"], expected.numpy(), atol=1e-5)
 

@@ -13,7 +13,7 @@ from tokenizers.processors import TemplateProcessing
 
 from rag_pipeline.encoders.tokens import run_texts
 from rag_pipeline.errors import InputError, OutOfMemoryError
-from rag_pipeline.types import FloatMatrix
+from rag_pipeline.types import FloatMatrix, TokenIds
 
 WORDS = ["<s>", "</s>", "a", "b", "c", "d", "e"]
 TEXTS = ["a", "b b", "c c c", "d", "e e"]
@@ -36,7 +36,7 @@ class CountingRunner:
         self.longest = longest
         self.batches: list[int] = []
 
-    def run(self, rows: Sequence[Sequence[int]], outputs: Collection[str]) -> dict[str, list[FloatMatrix]]:
+    def run(self, rows: Sequence[TokenIds], outputs: Collection[str]) -> dict[str, list[FloatMatrix]]:
         self.batches.append(len(rows))
         for number, row in enumerate(rows):
             if len(row) > self.longest:
@@ -47,7 +47,7 @@ class CountingRunner:
 @pytest.mark.parametrize("at_once", [1, 2, 5, 1024])
 def test_texts_keep_their_order(tokenizer: Tokenizer, at_once: int) -> None:
     parts = list(run_texts(CountingRunner(), tokenizer, TEXTS, ("count",), max_tokens=9, at_once=at_once))
-    assert [ids for rows, _ in parts for ids in rows] == [
+    assert [ids.tolist() for rows, _ in parts for ids in rows] == [
         [0, 2, 1],
         [0, 3, 3, 1],
         [0, 4, 4, 4, 1],
@@ -87,7 +87,7 @@ def test_the_next_texts_are_tokenized_while_the_model_runs(tokenizer: Tokenizer)
     texts = WatchedTexts(TEXTS)
 
     class Waiting(CountingRunner):
-        def run(self, rows: Sequence[Sequence[int]], outputs: Collection[str]) -> dict[str, list[FloatMatrix]]:
+        def run(self, rows: Sequence[TokenIds], outputs: Collection[str]) -> dict[str, list[FloatMatrix]]:
             assert texts.second.wait(timeout=30)
             return super().run(rows, outputs)
 
@@ -100,7 +100,9 @@ def test_a_text_past_the_limit_is_named_by_its_number_among_all(tokenizer: Token
     with pytest.raises(InputError, match=r"text 3 of 5 has 5 tokens, the model reads 4; split it, or allow truncation"):
         list(run_texts(CountingRunner(), tokenizer, TEXTS, ("count",), max_tokens=4, at_once=2))
     parts = run_texts(CountingRunner(), tokenizer, TEXTS, ("count",), max_tokens=4, truncate=True, at_once=2)
-    assert [rows for rows, _ in parts][1] == [[0, 4, 4, 1], [0, 5, 1]], "the last special token stays"
+    assert [[row.tolist() for row in rows] for rows, _ in parts][1] == [[0, 4, 4, 1], [0, 5, 1]], (
+        "the last special token stays"
+    )
 
 
 def test_a_text_without_memory_is_found_again(tokenizer: Tokenizer) -> None:
