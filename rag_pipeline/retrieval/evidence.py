@@ -20,7 +20,7 @@ __all__ = ["boxes_of", "evidence_of", "legs_metadata"]
 
 def legs_metadata(legs: Mapping[str, LegRank]) -> dict[str, dict[str, float]]:
     """Return where each leg put a point, as the JSON that travels in a node's metadata under ``legs``."""
-    return {leg: {"rank": place.rank, "score": place.score, "adds": place.adds} for leg, place in legs.items()}
+    return {leg: place._asdict() for leg, place in legs.items()}
 
 
 def evidence_of(node: NodeWithScore, rank: int) -> Evidence:

@@ -9,7 +9,7 @@ a point that it does not list is 0 (no common term), and ``image``, which has a 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -153,17 +153,16 @@ def with_pictures(fused: Sequence[FusedHit], pictures: Sequence[Hit], depth: int
     mean, deviation = (likeness.mean(), likeness.std()) if found and np.ptp(likeness) > 0 else (0.0, 0.0)
     least = chance(len(found))
     floor = min((hit.score for hit in fused), default=0.0)
-    known = {hit.id: hit for hit in fused}
-    merged = dict(known)
+    totals = {hit.id: hit.score for hit in fused}
+    legs = {hit.id: hit.legs for hit in fused}
     for hit in pictures:
         z = float((hit.score - mean) / deviation) if deviation else 0.0
         above = z - least
-        text = known.get(hit.id)
         alone = z if above > 0 else min(0.0, floor) + above
-        adds = alone if text is None else max(0.0, above)
-        legs = {**(text.legs if text else {}), "image": LegRank(hit.rank, hit.score, adds)}
-        merged[hit.id] = FusedHit(hit.id, 0, (text.score if text else 0.0) + adds, legs)
-    return _ranked(merged.values())
+        adds = max(0.0, above) if hit.id in totals else alone
+        totals[hit.id] = totals.get(hit.id, 0.0) + adds
+        legs[hit.id] = {**legs.get(hit.id, {}), "image": LegRank(hit.rank, hit.score, adds)}
+    return _ranked(totals, legs)
 
 
 # ------------------------------------------------------------------------------------ the parts
@@ -202,19 +201,20 @@ def _weights(legs: Legs, weights: Weights | None, default: float) -> Weights:
 
 def _summed(legs: Legs, adds: Adds) -> list[FusedHit]:
     found: dict[str, dict[str, LegRank]] = {}
+    totals: dict[str, float] = {}
     # Legs are added up in the order of their names: float addition is not associative, and the caller's order of
     # legs must not move a tie.
     for leg in sorted(legs):
-        for hit in legs[leg]:
-            places = found.setdefault(hit.id, {})
+        added = adds[leg]
+        for id_, rank, score in legs[leg]:
+            places = found.setdefault(id_, {})
             if leg in places:
-                raise ValueError(f"leg {leg!r} lists {hit.id} twice; give each point one rank")
-            places[leg] = LegRank(hit.rank, hit.score, adds[leg][hit.id])
-    return _ranked(
-        FusedHit(id_, 0, sum(place.adds for place in places.values()), places) for id_, places in found.items()
-    )
+                raise ValueError(f"leg {leg!r} lists {id_} twice; give each point one rank")
+            places[leg] = LegRank(rank, score, added[id_])
+            totals[id_] = totals.get(id_, 0.0) + added[id_]
+    return _ranked(totals, found)
 
 
-def _ranked(hits: Iterable[FusedHit]) -> list[FusedHit]:
-    ordered = sorted(hits, key=lambda hit: (-hit.score, hit.id))
-    return [FusedHit(hit.id, rank, hit.score, hit.legs) for rank, hit in enumerate(ordered, start=1)]
+def _ranked(totals: Mapping[str, float], legs: Mapping[str, Mapping[str, LegRank]]) -> list[FusedHit]:
+    ordered = sorted((-total, id_) for id_, total in totals.items())
+    return [FusedHit(id_, rank, -total, legs[id_]) for rank, (total, id_) in enumerate(ordered, start=1)]

@@ -140,7 +140,11 @@ class Trace:
         """Return JSON values; ``fused`` has a row for each candidate, in the order of :meth:`ranked`."""
         values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "candidates"}
         values["timings_ms"] = {name: round(ms, 3) for name, ms in self.timings_ms.items()}
-        return values | {"fused": [asdict(candidate) for candidate in self.ranked()]}
+        return values | {
+            "fused": [
+                asdict(one) | {"legs": {leg: at._asdict() for leg, at in one.legs.items()}} for one in self.ranked()
+            ]
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Trace:

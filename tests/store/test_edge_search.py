@@ -143,3 +143,34 @@ def test_idf_weighs_the_candidates_of_other_legs_too(tmp_path: Path) -> None:
 def test_nothing_asked_is_nothing_found(both: Filled) -> None:
     assert both.engine.search_batch([], 3) == []
     assert both.engine.search_batch([{}, {}], 3) == [{}, {}]
+
+
+def test_a_graph_on_quantized_copies_finds_what_exact_search_finds_and_scores_it_with_whole_vectors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rag_pipeline.store.edge_folder._HNSW_FROM", 1000)
+    source = np.random.default_rng(0)
+    dense = source.normal(size=(3000, 96)).astype(np.float32)
+    dense /= np.linalg.norm(dense, axis=1, keepdims=True)
+    weights = [{int(term): 1.0 for term in source.choice(50, 5, replace=False)} for _ in dense]
+    with EdgeStore.open(tmp_path, CollectionSchema.of(dense_dim=96, sparse_idf=True), MADE_BY, create=True) as store:
+        store.upsert(
+            [
+                Point(key(n), {"dense": vector, "sparse": SparseVector.from_weights(terms)}, {})
+                for n, (vector, terms) in enumerate(zip(dense, weights, strict=True))
+            ]
+        )
+        store.optimize()
+        assert list(tmp_path.rglob("quantized.data")), "the engine made no copies"
+        recalls = []
+        for n in range(50):
+            asked = {"dense": dense[n] + 0.05 * dense[n + 1], "sparse": SparseVector.from_weights(weights[n + 2])}
+            near, found = (
+                [hit.id for hit in store.search({"dense": asked["dense"]}, 10, exact=exact)["dense"]]
+                for exact in (True, False)
+            )
+            recalls.append(len({*near} & {*found}) / 10)
+            for hit in store.search(asked, 10)["dense"]:
+                whole = float(dense[uuid.UUID(hit.id).int] @ asked["dense"]) / float(np.linalg.norm(asked["dense"]))
+                assert hit.score == pytest.approx(whole, abs=1e-5)
+        assert np.mean(recalls) > 0.95
