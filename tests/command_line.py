@@ -14,7 +14,8 @@ RAG = [sys.executable, "-m", "rag_pipeline"]
 
 def environment(**variables: str) -> dict[str, str]:
     """The environment without the settings of the machine that runs the tests."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("RAG_")} | variables
+    machine = {name: value for name, value in os.environ.items() if not name.startswith("RAG_")}
+    return machine | {"RAG_INGEST__WORKERS": "1"} | variables  # conftest.py says why
 
 
 def rag(*arguments: object, cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -1,10 +1,15 @@
 """Folders with small checkpoints, made once for a test session."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 import rag_pipeline  # noqa: F401  # turns the hub off before a test imports what would look for it
+
+# Two tests run beside each other on two cores, and a parsing process takes seconds of one to start. Tests of several
+# say so themselves.
+os.environ.setdefault("RAG_INGEST__WORKERS", "1")
 
 
 @pytest.fixture(scope="session")

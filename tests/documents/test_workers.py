@@ -53,9 +53,9 @@ def test_memory_is_limited_and_a_limit_too_small_to_start_is_named(tmp_path: Pat
 
 def test_a_file_over_the_memory_limit_is_named_and_the_next_is_read(tmp_path: Path) -> None:
     with (tmp_path / "a.csv").open("w") as file:
-        file.write("x,y\n" * 6_000_000)
+        file.write("x,y\n" * 3_000_000)
     (tmp_path / "b.txt").write_text("A small one.")
-    with ParsePool(1, 120, 1700) as pool:
+    with ParsePool(1, 120, 1500) as pool:
         outcomes = dict(pool.parse_all(sources(tmp_path)))
     large, small = (outcomes[source] for source in sorted(outcomes, key=lambda source: source.path))
     assert isinstance(large, InputError)

@@ -86,7 +86,7 @@ def test_similarities_are_those_that_sentence_transformers_publishes(encoder: Se
 
 
 def test_real_weights_give_the_vectors_of_the_library(encoder: SentenceEncoder, weights: Weights) -> None:
-    texts = [*MIXED, "a " * 254, *(f"{'word ' * number}end" for number in range(1, 60))]
+    texts = [*MIXED, "a " * 254, *(f"{'word ' * number}end" for number in range(1, 60, 6))]
     queries, passages = as_published(library(weights.folder), texts)
     np.testing.assert_allclose(encoder.encode_queries(texts), queries, atol=1e-5)
     np.testing.assert_allclose(encoder.encode_passages(texts), passages, atol=1e-5)

@@ -18,6 +18,8 @@ A, B, C = (
     FusedHit("b", 3, 0.2, {"dense": LegRank(2, 0.5, 0.2)}),
 )
 
+NUMBERS = st.floats(allow_nan=False)
+
 
 def searched() -> Trace:
     trace = Trace()
@@ -138,13 +140,13 @@ class TestJson:
             timings_ms=st.dictionaries(st.text(), st.integers(0, 10**6).map(float)),
             legs=st.dictionaries(st.text(), st.integers()),
             formula=st.none() | st.text(),
-            weights=st.dictionaries(st.text(), st.floats(allow_nan=False)),
+            weights=st.dictionaries(st.text(), NUMBERS),
             candidates=st.lists(
                 st.builds(
                     Candidate,
-                    legs=st.dictionaries(st.text(), st.builds(LegRank, st.integers(), st.floats(allow_nan=False))),
-                    score=st.floats(allow_nan=False),
-                    logit=st.none() | st.floats(allow_nan=False),
+                    legs=st.dictionaries(st.text(), st.builds(LegRank, st.integers(), NUMBERS, NUMBERS)),
+                    score=NUMBERS,
+                    logit=st.none() | NUMBERS,
                     final=st.none() | st.integers(1),
                 ),
                 unique_by=lambda one: one.id,
