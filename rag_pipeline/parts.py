@@ -190,8 +190,7 @@ def make_ingestor(
 ) -> Ingestor:
     """Build what makes an index true to folders."""
     from rag_pipeline.documents.chunk import CHUNKER_VERSION, chunk_document
-    from rag_pipeline.documents.options import ParseOptions
-    from rag_pipeline.documents.parse import PARSER_VERSION
+    from rag_pipeline.documents.options import PARSER_VERSION, ParseOptions
     from rag_pipeline.documents.workers import ParsePool
     from rag_pipeline.indexing.ingest import Ingestor
 

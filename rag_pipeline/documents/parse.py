@@ -28,12 +28,9 @@ from rag_pipeline.language import detect_language
 from rag_pipeline.media_types import MEDIA_TYPES
 from rag_pipeline.types import Document, Element, SourceFile
 
-__all__ = ["PARSER_VERSION", "SUPPORTED_SUFFIXES", "parse", "warm_up"]
+__all__ = ["SUPPORTED_SUFFIXES", "parse", "warm_up"]
 
 logger = logging.getLogger(__name__)
-
-PARSER_VERSION = "3"
-"""Changes whenever the same bytes would give another document."""
 
 _LANGUAGE_SAMPLE = 5000
 _PROGRAM_TITLE = re.compile(
