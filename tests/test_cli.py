@@ -247,6 +247,7 @@ def test_an_error_is_json_too_where_json_was_asked_for(tmp_path: Path) -> None:
     assert json.loads(done.stdout)["exit_code"] == 1
 
 
+@pytest.mark.soak
 def test_tune_shows_writes_and_is_shown_again(index: Path, tmp_path: Path) -> None:
     """Two passages make two questions: far too few to prove anything, which is said."""
     tried = document(rag("tune", "--dry-run", "--index", index, "--json"))

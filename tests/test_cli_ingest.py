@@ -28,6 +28,7 @@ def test_a_dry_run_makes_nothing(library: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "rag").exists()
 
 
+@pytest.mark.soak
 def test_what_changes_in_the_folder_changes_in_the_index(library: Path, tmp_path: Path) -> None:
     folder, index = library, tmp_path / "rag"
     document(rag("ingest", folder, "--index", index, "--json"))

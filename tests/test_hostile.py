@@ -255,6 +255,7 @@ def exported(index: Path) -> dict[str, str]:
     return texts
 
 
+@pytest.mark.soak
 @pytest.mark.shared
 def test_a_whole_ingestion_survives_the_worst_of_it(collection: Path, tmp_path: Path) -> None:
     few = ["/bombs", "/content", "/empty", "/images", "/names", "/encrypted/*.docx", "/wrong-ext", "/shape/*.csv"]

@@ -51,6 +51,7 @@ def test_memory_is_limited_and_a_limit_too_small_to_start_is_named(tmp_path: Pat
         list(pool.parse_all(sources(tmp_path)))
 
 
+@pytest.mark.soak
 def test_a_file_over_the_memory_limit_is_named_and_the_next_is_read(tmp_path: Path) -> None:
     with (tmp_path / "a.csv").open("w") as file:
         file.write("x,y\n" * 3_000_000)

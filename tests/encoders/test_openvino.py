@@ -128,6 +128,7 @@ def test_loading_the_module_loads_no_vendor() -> None:
     assert "'openvino'" not in loaded
 
 
+@pytest.mark.soak
 def test_converting_and_running_reports_to_nobody(tiny_bge_m3: Path, tmp_path: Path) -> None:
     """With the telemetry package on the path, as pip installs it: neither OpenVINO nor NNCF gets to import it.
 

@@ -73,6 +73,7 @@ def test_all_outputs_of_bge_m3_are_converted(tiny_bge_m3: Path, tmp_path: Path) 
             assert measures["cosine_min"] > 0.995
 
 
+@pytest.mark.soak
 def test_the_logit_of_a_reranker_is_converted(tiny_reranker: Path, tmp_path: Path) -> None:
     reports = quantize(load_reranker(tiny_reranker), load_tokenizer(tiny_reranker), built_in_sample(), tmp_path / "g")
     for report in reports:
