@@ -4,7 +4,7 @@ What enters and leaves each stage is one of these frozen dataclasses, checked wh
 
     SourceFile -> Document (Elements, Figures) -> Chunk -> Point  ....  Hit -> FusedHit
 
-Hits are tuples with names, which are made four times as fast: a search makes a thousand of them.
+Hits are tuples with names, which are made more than three times as fast: a search makes a thousand of them.
 
 What a person is shown, Evidence and Answer, is in ``evidence.py``. This module knows nothing of any vendor: no torch,
 no Unstructured, no Qdrant, no LlamaIndex.

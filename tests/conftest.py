@@ -8,7 +8,7 @@ import pytest
 import rag_pipeline  # noqa: F401  # turns the hub off before a test imports what would look for it
 
 # Two tests run beside each other on two cores, and a parsing process takes seconds of one to start. Tests of several
-# say so themselves.
+# set the variable themselves: it wins over a settings file.
 os.environ.setdefault("RAG_INGEST__WORKERS", "1")
 
 

@@ -17,12 +17,12 @@ from typing import Any
 
 import pytest
 
+from tests.command_line import RAG, environment
 from tests.hostile import CHECKS, SLOW, Case, table, unexpected
 from tests.parse_folder import WORKER_MB
 from tests.shared_data import FOLDER
 
 ROOT = Path(__file__).parent.parent
-RAG = [sys.executable, "-m", "rag_pipeline"]
 SECRET = "SECRET-THAT-NO-INDEX-MAY-HOLD"
 MOST_OWN_MB = 600
 
@@ -236,10 +236,13 @@ finally:
 def ingest(folder: Path, index: Path, tmp_path: Path, **limits: object) -> tuple[dict[str, Any], list[int]]:
     """Run the whole of `rag ingest --json` under a memory limit; it must end with 3, some files in quarantine."""
     config = tmp_path / "hostile.json"  # JSON is YAML
-    config.write_text(json.dumps({"ingest": {"workers": 2, "timeout_s": 60, "memory_mb": WORKER_MB, **limits}}))
+    config.write_text(json.dumps({"ingest": {"timeout_s": 60, "memory_mb": WORKER_MB, **limits}}))
     arguments = ["ingest", folder, "--index", index, "--config", config, "--json"]
+    two = environment(RAG_INGEST__WORKERS="2")  # the variable of conftest.py would win over the file
     command = ["/bin/sh", "-c", 'ulimit -v 12000000; exec "$@"', "sh", sys.executable, "-c", MEASURED]
-    done = subprocess.run([*command, *map(str, arguments)], capture_output=True, text=True, check=False, cwd=ROOT)
+    done = subprocess.run(
+        [*command, *map(str, arguments)], capture_output=True, text=True, check=False, cwd=ROOT, env=two
+    )
     assert done.returncode == 3, done.stderr
     return json.loads(done.stdout), [int(line.split()[1]) for line in done.stderr.splitlines() if "peak_mb" in line]
 
