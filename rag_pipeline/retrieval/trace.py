@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any
 
+from rag_pipeline.retrieval.evidence import legs_metadata
 from rag_pipeline.types import FusedHit, Hit, LegRank
 
 __all__ = ["Candidate", "Trace", "current_trace", "step", "tracing"]
@@ -140,11 +141,7 @@ class Trace:
         """Return JSON values; ``fused`` has a row for each candidate, in the order of :meth:`ranked`."""
         values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "candidates"}
         values["timings_ms"] = {name: round(ms, 3) for name, ms in self.timings_ms.items()}
-        return values | {
-            "fused": [
-                asdict(one) | {"legs": {leg: at._asdict() for leg, at in one.legs.items()}} for one in self.ranked()
-            ]
-        }
+        return values | {"fused": [asdict(one) | {"legs": legs_metadata(one.legs)} for one in self.ranked()]}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Trace:
