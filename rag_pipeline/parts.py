@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rag_pipeline.config import ImageSettings, RerankerSettings, Settings, TextSettings
+from rag_pipeline.encoders.registry import registry
 from rag_pipeline.encoders.weights import Weights, locate
 from rag_pipeline.errors import ConfigError, InputError
 from rag_pipeline.protocols import DenseEncoder, ImageEncoder, Reranker, Store, TextEncoder
@@ -21,6 +22,7 @@ from rag_pipeline.runners import make_runner
 if TYPE_CHECKING:
     from llama_index.core.response_synthesizers import BaseSynthesizer
 
+    from rag_pipeline.answering.gate import EvidenceGate
     from rag_pipeline.documents.discover import Discovery
     from rag_pipeline.encoders.cache import EmbeddingCache
     from rag_pipeline.indexing.ingest import Ingestor
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "discover_all",
     "make_cross_encoder",
+    "make_gate",
     "make_image_encoder",
     "make_ingestor",
     "make_synthesizer",
@@ -149,11 +152,10 @@ def _make_reranker(settings: Settings, chosen: RerankerSettings, weights: Weight
 def make_synthesizer(settings: Settings, encoder: TextEncoder, reranker: Reranker | None) -> BaseSynthesizer:
     """Return what answers: sentences quoted from the evidence, or the configured LLM with its citations checked."""
     from rag_pipeline.answering.extractive import ExtractiveSynthesizer
-    from rag_pipeline.answering.gate import EvidenceGate
     from rag_pipeline.answering.generative import GenerativeSynthesizer
 
     answer, llm = settings.answer, settings.llm
-    gate = EvidenceGate(abstain_below=answer.abstain_below)
+    gate = make_gate(settings)
     if llm is None:
         return ExtractiveSynthesizer(
             gate=gate,
@@ -179,6 +181,18 @@ def make_synthesizer(settings: Settings, encoder: TextEncoder, reranker: Reranke
         gate=gate,
         evidence=answer.evidence,
     )
+
+
+def make_gate(settings: Settings) -> EvidenceGate:
+    """Return what refuses questions; it counts the logits of a reranker for which weights were fitted."""
+    from rag_pipeline.answering.gate import EvidenceGate, GateWeights
+
+    chosen = settings.reranker
+    # With a fallback nobody can tell whose logit it is.
+    pinned = registry().get(chosen.model) if chosen is not None and chosen.fallback is None else None
+    fitted = pinned.options.get("gate") if pinned is not None else None
+    read = GateWeights(**fitted) if isinstance(fitted, dict) else None
+    return EvidenceGate(abstain_below=settings.answer.abstain_below, read=read)
 
 
 def _weights(settings: Settings, chosen: TextSettings | ImageSettings | RerankerSettings) -> Weights:

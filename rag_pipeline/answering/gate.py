@@ -4,9 +4,9 @@ Enters: a question and ranked passages. Leaves: the probability that one of them
 refusal that says what was missing. This module knows no model, and no score of a fused list: that compares the passages
 of one question, and does not tell whether any of them answers it.
 
-Two signals speak: the share of the question's content words that a passage has, and whether one of its names or numbers
-is missing there. A reranker's logit is no third: it told XQuAD's questions apart better than both, and on the example
-library, whose questions paraphrase tables and manuals, it refused a quarter of those that can be answered (ADR 28).
+The signals are the share of the question's content words that a passage has, whether one of its names or numbers is
+missing there, and a reranker's logit, for which weights were fitted. They see that the documents speak of something
+else; none sees that they speak of it and leave out what is asked (ADR 28).
 """
 
 from __future__ import annotations
@@ -20,13 +20,11 @@ from rag_pipeline.answering.terms import Term, languages_of, stems, terms
 from rag_pipeline.evidence import Evidence
 from rag_pipeline.language import detect_language
 
-__all__ = ["ABSTAIN_BELOW", "EvidenceGate", "Verdict", "signals"]
+__all__ = ["ABSTAIN_BELOW", "READ", "EvidenceGate", "GateWeights", "Signals", "Verdict", "signals"]
 
-# Logistic regression over questions of XQuAD en and de, each with and without the paragraph that answers it.
-_BIAS, _COVERED, _NAME_MISSING = -4.91, 9.3, -1.77
 ABSTAIN_BELOW = 0.09
-"""The probability below which 1 % of those questions lie whose paragraph is there."""
-_READ = 3
+"""The probability below which a question is refused; each weights' bias is set for it."""
+READ = 3
 """Passages that may answer: with more of them one has the words by chance, with fewer the right one is cut off."""
 _NAMED = 3
 # Words that ask, and that no answer has. Stop words of BM25 are most of them, but not "wann", "cuánto" or "combien".
@@ -47,6 +45,40 @@ class Verdict:
     refusal: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """What is seen of one passage: the words of the question that it lacks, their share, and a reranker's logit."""
+
+    missing: tuple[Term, ...]
+    covered: float
+    logit: float | None
+
+    @property
+    def name_missing(self) -> bool:
+        """Whether one of the missing words is a name or a number."""
+        return any(map(_is_key, self.missing))
+
+
+@dataclass(frozen=True, slots=True)
+class GateWeights:
+    """A logistic regression: the log-odds that a passage answers, of its :class:`Signals`."""
+
+    bias: float
+    covered: float
+    name_missing: float = 0.0
+    logit: float = 0.0
+
+    def probability(self, seen: Signals) -> float:
+        """Return the probability that a passage with these signals answers; no logit counts as 0."""
+        odds = self.bias + self.covered * seen.covered + self.name_missing * seen.name_missing
+        return 1 / (1 + math.exp(-(odds + self.logit * (seen.logit or 0.0))))
+
+
+# Over questions of XQuAD en and de, each with and without the paragraph that answers it; the threshold refuses 1 % of
+# those whose paragraph is there.
+_WORDS = GateWeights(bias=-4.91, covered=9.3, name_missing=-1.77)
+
+
 class EvidenceGate:
     """Refuses questions that no passage speaks of.
 
@@ -55,33 +87,43 @@ class EvidenceGate:
 
     Args:
         abstain_below: The least probability, in [0, 1]; 0 lets everything pass that has evidence at all.
+        read: The weights for passages that the reranker has read, fitted to its logits; None: those are left out.
     """
 
-    def __init__(self, *, abstain_below: float = ABSTAIN_BELOW) -> None:
+    def __init__(self, *, abstain_below: float = ABSTAIN_BELOW, read: GateWeights | None = None) -> None:
         self._abstain_below = abstain_below
+        self._read = read
 
     def judge(self, question: str, evidence: Sequence[Evidence]) -> Verdict:
         """Judge the best of the evidence, which is ordered best first; the rest only helps to say what is missing."""
         readable = [one for one in evidence if one.text.strip()]
         if not readable:
             return Verdict(0.0, "nothing was found that could answer")
-        asked = _asked(question, readable)
-        if not asked:
+        seen = signals(question, readable)
+        if not seen:
             return Verdict(None)
-        lacking = [_lacking(asked, one) for one in readable]
-        confidence = max(_probability(*signals(asked, missing)) for missing in lacking[:_READ])
+        confidence = self._confidence(seen[:READ])
         if confidence >= self._abstain_below:
             return Verdict(confidence)
-        return Verdict(confidence, f"{_why(lacking)} ({confidence:.2f}, below {self._abstain_below:.2f})")
+        return Verdict(confidence, f"{_why(seen)} ({confidence:.2f}, below {self._abstain_below:.2f})")
+
+    def _confidence(self, seen: Sequence[Signals]) -> float:
+        read = [one for one in seen if one.logit is not None]
+        if self._read is None or not read:
+            return max(map(_WORDS.probability, seen))
+        return max(map(self._read.probability, read))
 
 
-def signals(asked: Sequence[Term], missing: Sequence[Term]) -> tuple[float, float]:
-    """Return the share of words in [0, 1] that a passage has, and 1 if a name or a number is missing, else 0."""
-    return 1 - len(missing) / len(asked), float(any(map(_is_key, missing)))
-
-
-def _probability(covered: float, name_missing: float) -> float:
-    return 1 / (1 + math.exp(-(_BIAS + _COVERED * covered + _NAME_MISSING * name_missing)))
+def signals(question: str, evidence: Sequence[Evidence]) -> list[Signals]:
+    """Return what is seen of each passage; nothing where there is nothing to look for."""
+    asked = _asked(question, evidence)
+    if not asked:
+        return []
+    lacking = [_lacking(asked, one) for one in evidence]
+    return [
+        Signals(missing, 1 - len(missing) / len(asked), one.logit)
+        for missing, one in zip(lacking, evidence, strict=True)
+    ]
 
 
 def _asked(question: str, evidence: Sequence[Evidence]) -> tuple[Term, ...]:
@@ -94,21 +136,25 @@ def _asked(question: str, evidence: Sequence[Evidence]) -> tuple[Term, ...]:
     return tuple(term for term in found if term.text.lower() not in _ASKING)
 
 
-def _lacking(asked: Sequence[Term], evidence: Evidence) -> list[Term]:
+def _lacking(asked: Sequence[Term], evidence: Evidence) -> tuple[Term, ...]:
     """Return the words that are neither in a passage nor in what it stands under."""
     had = stems(f"{PurePath(evidence.path).stem}\n{' '.join(evidence.heading)}\n{evidence.text}", evidence.language)
-    return [term for term in asked if not term.stems & had]
+    return tuple(term for term in asked if not term.stems & had)
 
 
 def _is_key(term: Term) -> bool:
     return term.name or any(map(str.isdigit, term.text))
 
 
-def _why(lacking: Sequence[Sequence[Term]]) -> str:
+def _why(seen: Sequence[Signals]) -> str:
+    lacking = [one.missing for one in seen]
     nowhere = [term for term in lacking[0] if all(term in missing for missing in lacking[1:])]
     if nowhere:
         return f"no passage mentions {_listed(nowhere)}"
-    return f"no passage that was found speaks of all this at once: the best lacks {_listed(min(lacking, key=len))}"
+    least = min(lacking, key=len)
+    if least:
+        return f"no passage that was found speaks of all this at once: the best lacks {_listed(least)}"
+    return "a passage has all the words, and the reranker finds no answer in it"
 
 
 def _listed(words: Sequence[Term]) -> str:

@@ -1,5 +1,5 @@
-"""No weights: the gate knows no model. What its two numbers are worth is measured on the example library (test_library)
-and written down in ADR 28."""
+"""No models: the gate knows none. What its numbers are worth is measured (benchmarks/gate.py) and written down in ADR
+28."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ import math
 
 import pytest
 
-from rag_pipeline.answering.gate import ABSTAIN_BELOW, EvidenceGate
+from rag_pipeline.answering.gate import ABSTAIN_BELOW, EvidenceGate, GateWeights
 from rag_pipeline.config import AnswerSettings
 from rag_pipeline.evidence import Evidence
 
 WARRANTY = "The warranty of the Otter 2 lasts two years. Batteries are excluded."
 
 
-def evidence_of(text: str, *heading: str, language: str = "en", path: str = "manual.pdf") -> Evidence:
-    return Evidence("e1", 1, 1.0, path, text, page=5, heading=heading, boxes=(), legs={}, language=language)
+def evidence_of(
+    text: str, *heading: str, language: str = "en", path: str = "manual.pdf", logit: float | None = None
+) -> Evidence:
+    return Evidence("e1", 1, 1.0, path, text, page=5, heading=heading, boxes=(), legs={}, logit=logit, language=language)
 
 
 def judged(question: str, *texts: str) -> tuple[float, str]:
@@ -106,3 +108,30 @@ def test_at_a_threshold_of_zero_everything_passes() -> None:
 
 def test_the_setting_and_the_gate_have_one_default() -> None:
     assert AnswerSettings().abstain_below == ABSTAIN_BELOW
+
+
+READ = GateWeights(bias=-1.0, covered=4.0, logit=0.5)
+
+
+def test_a_logit_counts_where_weights_were_fitted_for_it() -> None:
+    question = "Does the warranty have a telescope?"  # of warranty, telescope: half; nothing is a name
+    read = EvidenceGate(read=READ).judge(question, [evidence_of(WARRANTY, logit=-3.0)])
+    assert read.confidence == pytest.approx(1 / (1 + math.exp(1.0 - 4.0 / 2 + 0.5 * 3.0)))
+    unread = EvidenceGate(read=READ).judge(question, [evidence_of(WARRANTY)])
+    without = EvidenceGate().judge(question, [evidence_of(WARRANTY, logit=-3.0)])
+    assert unread.confidence == without.confidence == pytest.approx(1 / (1 + math.exp(4.91 - 9.3 / 2)))
+
+
+def test_the_best_of_the_passages_that_were_read_decides() -> None:
+    gate = EvidenceGate(read=READ)
+    evidence = [evidence_of(WARRANTY, logit=-8.0), evidence_of("The buoy is yellow.", logit=2.0), evidence_of(WARRANTY)]
+    # all words and -8: -1 + 4 - 4; no word and 2: -1 + 0 + 1; the third was not read
+    confidence = gate.judge("How long is the warranty?", evidence[:1]).confidence
+    assert confidence == pytest.approx(1 / (1 + math.exp(1.0 - 4.0 / 2 + 4.0)))  # "long" is not there
+    assert gate.judge("How long is the warranty?", evidence).confidence == pytest.approx(0.5)
+
+
+def test_a_refusal_of_the_reranker_alone_says_so() -> None:
+    refusal = EvidenceGate(read=READ).judge("Are batteries excluded?", [evidence_of(WARRANTY, logit=-11.0)]).refusal
+    # -1 + 4 - 5.5
+    assert refusal == "a passage has all the words, and the reranker finds no answer in it (0.08, below 0.09)"
