@@ -17,7 +17,7 @@ WARRANTY = "The warranty of the Otter 2 lasts two years. Batteries are excluded.
 def evidence_of(
     text: str, *heading: str, language: str = "en", path: str = "manual.pdf", logit: float | None = None
 ) -> Evidence:
-    return Evidence("e1", 1, 1.0, path, text, page=5, heading=heading, boxes=(), legs={}, logit=logit, language=language)
+    return Evidence("e1", 1, 1.0, path, text, 5, heading, (), {}, logit=logit, language=language)
 
 
 def judged(question: str, *texts: str) -> tuple[float, str]:
