@@ -38,11 +38,11 @@ def test_the_best_sentence_is_quoted_and_cited() -> None:
 
 
 def test_near_sentences_follow_best_evidence_first_in_document_order() -> None:
-    first = evidence_of("It lasts two years here. Red fish swim. It lasts two years there.", "e1")
-    second = evidence_of("It lasts two years, registered.", "e2")
+    first = evidence_of("It lasts two years here. Red fish swim. It lasts two years there, maybe.", "e1")
+    second = evidence_of("It lasts two years, registered or not.", "e2")
     answer = synthesizer(max_sentences=3).answer("lasts two years", [first, second])
     assert answer.text == (
-        "It lasts two years here. [1] It lasts two years there. [2] It lasts two years, registered. [3]"
+        "It lasts two years here. [1] It lasts two years there, maybe. [2] It lasts two years, registered or not. [3]"
     )
     assert [citation.chunk_id for citation in answer.citations] == ["e1", "e1", "e2"]
 
@@ -52,13 +52,6 @@ def test_no_more_sentences_than_asked_for_and_none_far_below_the_best() -> None:
     assert len(synthesizer(max_sentences=1).answer("green probes", [evidence]).citations) == 1
     # shares 1, 1 and 1/2: logits 8, 8 and 0
     assert len(synthesizer(max_sentences=3).answer("green probes", [evidence]).citations) == 2
-
-
-def test_of_sentences_that_the_reranker_holds_equal_the_encoder_chooses() -> None:
-    # shares of 1, 1 and 1/2, so logits of 8, 8 and 0: their range of 8 is what the best cosine adds
-    evidence = evidence_of("The green probe floats on the lake with all its cables. Green probe! A green fish.")
-    answer = synthesizer(max_sentences=3).answer("green probe", [evidence])
-    assert answer.text == "Green probe! [1]"
 
 
 def test_the_same_sentence_elsewhere_is_said_once() -> None:
