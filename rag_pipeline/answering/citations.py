@@ -10,13 +10,15 @@ import re
 from collections.abc import Mapping, Sequence
 
 from rag_pipeline.answering.sentences import Span, sentences, words
-from rag_pipeline.answering.support import Support, support
+from rag_pipeline.answering.support import Support, find_support, support
 from rag_pipeline.evidence import Citation, Evidence
 from rag_pipeline.retrieval.evidence import boxes_of
 
 __all__ = ["Citations", "StatementChecker", "check_citations", "cite", "find_quote"]
 
 _MARKER = re.compile(r"\s*\[(\d+(?:\s*,\s*\d+)*)\]")
+_UNFINISHED = re.compile(r"\[[\d\s,]*$")
+_END = re.compile(r"[.!?…。！？\]]\W*$")
 _BULLET = re.compile(r"^\s*(?:[-*•]|\(?\d{1,2}[.)])\s+")
 
 
@@ -81,12 +83,12 @@ class Citations:
         return tuple(self._found.values())
 
 
-def check_citations(text: str, evidence: Sequence[Evidence]) -> tuple[str, tuple[Citation, ...]]:
+def check_citations(text: str, evidence: Sequence[Evidence], question: str = "") -> tuple[str, tuple[Citation, ...]]:
     """Return the statements of ``text`` that their evidence supports, renumbered, and their citations.
 
     ``[1]`` in ``text`` is ``evidence[0]``. See :class:`StatementChecker` for the rules.
     """
-    checker = StatementChecker(evidence)
+    checker = StatementChecker(evidence, question)
     return (checker.feed(text) + checker.finish()).strip(), checker.citations.all()
 
 
@@ -95,13 +97,16 @@ class StatementChecker:
 
     A statement is a sentence with a citation ``[n]``, and the sentences since the last one, which it covers. A number
     of no evidence is dropped, and so is one whose evidence does not support the sentence
-    (:func:`~rag_pipeline.answering.support.support`); a statement without a citation that holds is dropped whole. Of
-    the sentences that it covers, those stay that the same evidence supports. Text after the last citation is dropped.
-    Every kept ``[n]`` is renumbered to the quote that supports the sentence best.
+    (:func:`~rag_pipeline.answering.support.support`); a statement without a citation that holds is dropped whole, for
+    a wrong number is a sign of a guess. Of the sentences that it covers, those stay that the same evidence supports.
+
+    A sentence without a citation is given one where a quote of any evidence supports it and speaks of what was asked
+    (:func:`~rag_pipeline.answering.support.find_support`): small models seldom write any. What is left without is
+    dropped. Every kept ``[n]`` is renumbered to the quote that supports the sentence best.
 
     Args:
         evidence: What ``[1]``, ``[2]``, ... stand for.
-        question: What the text answers.
+        question: What the text answers; without one no sentence is given a citation.
     """
 
     def __init__(self, evidence: Sequence[Evidence], question: str = "") -> None:
@@ -110,56 +115,70 @@ class StatementChecker:
         """The reason and the text of each sentence that was left out."""
         self._evidence = evidence
         self._question = question
-        self._buffer = ""
+        self._text = ""
+        self._taken = 0
+        self._uncited: list[str] = []
+        """The last of the sentences taken, which cite nothing; a citation may yet cover them."""
 
     def feed(self, piece: str) -> str:
         """Take in more text; return the checked statements that are complete by now, "" where none is."""
-        self._buffer += piece
-        spans = sentences(self._buffer)
+        self._text += piece
+        spans = _spans(self._text)
         if not spans:
             return ""
-        rest = self._buffer[spans[-1][0] :]
+        last = self._text[slice(*spans[-1])]
         # The last sentence may go on, and its first word may still join it to the one before: "[1" and "15. Nov".
-        held = 1 if re.search(r"\s", rest.rstrip()) and not re.match(r"\[[^\]]*$", rest) else 2
-        return self._take(spans[:-held])
+        return self._take(spans[: -1 if re.search(r"\s", last) and words(_said(last)) else -2])
 
-    def finish(self) -> str:
-        """Return the checked statements that were still held back; nothing can be fed after."""
-        kept = self._take(sentences(self._buffer))
-        for start, end in sentences(self._buffer):
-            self._drop("it cites nothing", self._buffer[start:end])
+    def finish(self, *, cut_off: bool = False) -> str:
+        """Return the checked statements that were still held back; nothing can be fed after.
+
+        Of a text that was ``cut_off`` the last sentence is dropped where it has no end: "It costs 4".
+        """
+        spans = _spans(self._text)
+        half = cut_off and bool(spans) and not _END.search(self._text[slice(*spans[-1])])
+        kept = self._take(spans[:-1] if half else spans)
+        for sentence in self._uncited:
+            self._drop("it cites nothing, and no evidence shows it", sentence)
+        if half:
+            self._drop("it was cut off", self._text[self._taken :])
         return kept
 
     def _take(self, spans: Sequence[Span]) -> str:
-        """Cut the statements that these sentences end off the buffer, and check them."""
-        kept, begin = "", 0
-        statement: list[str] = []
-        for start, end in spans:
-            statement.append(self._buffer[begin:end])
-            begin = end
-            if _MARKER.search(self._buffer, start, end):
-                kept += self._checked(statement)
-                statement = []
-        self._buffer = "".join(statement) + self._buffer[begin:]
+        """Check these sentences of the text, but for those that were taken before."""
+        kept = ""
+        for _, end in spans:
+            if end <= self._taken:
+                continue
+            sentence, self._taken = self._text[self._taken : end], end
+            if _MARKER.search(sentence):
+                numbers = [int(n) for found in _MARKER.finditer(sentence) for n in found.group(1).split(",")]
+                cited = {n: self._evidence[n - 1] for n in numbers if 1 <= n <= len(self._evidence)}
+                held = self._held(sentence, cited)
+            elif not (held := find_support(_said(sentence), self._evidence, self._question)):
+                self._uncited.append(sentence)
+                continue
+            kept += self._covered(held) + self._numbered(sentence, held)
         return kept
 
-    def _checked(self, statement: Sequence[str]) -> str:
-        """Return what holds of a statement's sentences, which come with the white space before them."""
-        *before, last = statement
-        if before and not words(_said(last)):  # the citation stands alone, behind the sentence that it belongs to
-            *before, last = *before[:-1], before[-1] + last
-        numbers = [int(n) for found in _MARKER.finditer(last) for n in found.group(1).split(",")]
-        cited = {n: self._evidence[n - 1] for n in numbers if 1 <= n <= len(self._evidence)}
-        held = self._held(last, cited)
-        if not held:
-            for sentence in before:
-                self._drop("what it leads to does not hold", sentence)
-            return ""
+    def _covered(self, held: Mapping[int, Span]) -> str:
+        """Return what holds of the sentences before one that rests on ``held``, which covers them."""
         kept = ""
-        for sentence in before:
-            if quotes := self._held(sentence, {n: cited[n] for n in held}):
-                kept += f"{sentence} {self._references(quotes)}"
-        return kept + _MARKER.sub(lambda found: self._renumbered(found.group(1), held), last)
+        for sentence in self._uncited:
+            if not held:
+                self._drop("what it leads to does not hold", sentence)
+            elif quotes := self._held(sentence, {n: self._evidence[n - 1] for n in held}):
+                kept += self._numbered(sentence, quotes)
+        self._uncited = []
+        return kept
+
+    def _numbered(self, sentence: str, quotes: Mapping[int, Span]) -> str:
+        """Return a sentence with the numbers of its quotes, in the places of its own where it has any; "" of none."""
+        if not quotes:
+            return ""
+        if not _MARKER.search(sentence):
+            return f"{sentence} {self._references(quotes)}"
+        return _MARKER.sub(lambda found: self._renumbered(found.group(1), quotes), sentence)
 
     def _held(self, sentence: str, cited: Mapping[int, Evidence]) -> Mapping[int, Span]:
         """Return the quotes that support a sentence, by number of the evidence; where none does, note why."""
@@ -182,6 +201,17 @@ class StatementChecker:
     def _references(self, quotes: Mapping[int, Span]) -> str:
         numbers = [self.citations.number(self._evidence[n - 1], *span) for n, span in quotes.items()]
         return "".join(f"[{number}]" for number in dict.fromkeys(numbers))
+
+
+def _spans(text: str) -> list[Span]:
+    """Return the sentences of a text; citations that stand alone, complete or not, belong to the sentence before."""
+    spans: list[Span] = []
+    for start, end in sentences(text):
+        alone = "[" in text[start:end] and not words(_said(_UNFINISHED.sub("", text[start:end])))
+        if alone and spans:
+            start = spans.pop()[0]
+        spans.append((start, end))
+    return spans
 
 
 def _said(sentence: str) -> str:

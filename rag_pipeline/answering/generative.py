@@ -1,8 +1,8 @@
 """A question and evidence -> an answer that a language model writes, kept only where its evidence supports it.
 
 Enters: ranked evidence that passed the gate. Leaves: an Answer of statements whose citations hold, or an abstention; or
-a stream of such statements. Any LlamaIndex ``LLM`` will do; of vendors this module knows only the errors of OpenAI's
-client.
+a stream of such statements. Any LlamaIndex ``LLM`` will do; of vendors this module knows only OpenAI: the errors of its
+client, and how its servers say why a reply ended.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from llama_index.core.base.response.schema import RESPONSE_TYPE, AsyncStreamingResponse, StreamingResponse
-from llama_index.core.llms import LLM, ChatMessage
+from llama_index.core.llms import LLM, ChatMessage, ChatResponse
 from llama_index.core.schema import NodeWithScore
 
 from rag_pipeline.answering.citations import StatementChecker
@@ -55,7 +55,7 @@ class GenerativeSynthesizer(CitingSynthesizer):
         if draft.asked:
             with _translated():
                 reply = self._llm.chat(draft.asked)
-            draft.feed(reply.message.content or "")
+            draft.feed(reply.message.content or "", reply)
             draft.finish()
         return draft.answer()
 
@@ -64,7 +64,7 @@ class GenerativeSynthesizer(CitingSynthesizer):
         if draft.asked:
             with _translated():
                 reply = await self._llm.achat(draft.asked)
-            draft.feed(reply.message.content or "")
+            draft.feed(reply.message.content or "", reply)
             draft.finish()
         return draft.answer()
 
@@ -107,7 +107,7 @@ class GenerativeSynthesizer(CitingSynthesizer):
         if draft.asked:
             with _translated():
                 for part in self._llm.stream_chat(draft.asked):
-                    yield draft.feed(part.delta or "")
+                    yield draft.feed(part.delta or "", part)
                     if draft.refused:
                         break
         yield draft.finish()
@@ -119,7 +119,7 @@ class GenerativeSynthesizer(CitingSynthesizer):
         if draft.asked:
             with _translated():
                 async for part in await self._llm.astream_chat(draft.asked):
-                    yield draft.feed(part.delta or "")
+                    yield draft.feed(part.delta or "", part)
                     if draft.refused:
                         break
         yield draft.finish()
@@ -143,9 +143,13 @@ class _Draft:
         self._left_out = [f"no room in the language model's {window} tokens: {one.path}" for one in left_out]
         self._said = ""
         self._kept = ""
+        self._end: str | None = "stop"
+        """Why the reply ended, as OpenAI's servers say it; other models' do not."""
 
-    def feed(self, piece: str) -> str:
-        """Take in text; return what can be shown now. What follows NOT_ANSWERED is ignored."""
+    def feed(self, piece: str, reply: ChatResponse) -> str:
+        """Take in text, as ``reply`` has it; return what can be shown now. What follows NOT_ANSWERED is ignored."""
+        if choices := getattr(reply.raw, "choices", None):
+            self._end = choices[0].finish_reason
         if self.refused:
             return ""
         self._said += piece
@@ -157,7 +161,8 @@ class _Draft:
     def finish(self) -> str:
         """Return what was held back; the abstention where nothing was kept."""
         if not self.refused:
-            rest = self._keep(self._checker.finish())
+            # Cut at llm.max_tokens, or broken off: llama.cpp ends a stream so where another request comes in.
+            rest = self._keep(self._checker.finish(cut_off=self._end in ("length", None)))
             if rest:
                 return rest
         return "" if self._kept else ABSTENTION
@@ -174,7 +179,7 @@ class _Draft:
         if self.refused:
             return "the language model found no answer in the evidence"
         if not self._said.strip():
-            return "the language model's reply is empty"
+            return f"the language model's {'reply is empty' if self._end else 'server broke off its reply'}"
         reasons = dict.fromkeys(reason for reason, _ in self._checker.dropped)
         return f"the language model answered, and nothing of its reply holds: {'; '.join(reasons) or 'it says nothing'}"
 

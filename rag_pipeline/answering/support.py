@@ -8,20 +8,24 @@ words of the one against those of the other.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 
 from rag_pipeline.answering.quotable import quotables
-from rag_pipeline.answering.sentences import Span
+from rag_pipeline.answering.sentences import Span, words
 from rag_pipeline.answering.terms import Term, languages_of, numbers, stems, terms
 from rag_pipeline.evidence import Evidence
 from rag_pipeline.language import detect_language
 
-__all__ = ["Support", "support"]
+__all__ = ["Support", "find_support", "support"]
 
 _SHARE = 0.5
 """Least share of a statement's other content words that its quotes have; ADR 28 says what that lets through."""
+_UNCITED = 2 / 3
+"""The same for a statement that cites nothing, of the words that the question lacks."""
+_ABOUT = 1 / 3
+"""Least share of the question's words that such a quote has; ADR 28 compares others."""
 _YEAR = 4
 _NUMBERED = re.compile(r"([^\W\d_]+)[\s_-]+(\d+)")
 
@@ -60,11 +64,40 @@ def support(statement: str, cited: Mapping[int, Evidence], question: str = "") -
     return Support({n: quote.span for n, quote in best.items() if quote.own.difference(*others[n])})
 
 
+def find_support(statement: str, evidence: Sequence[Evidence], question: str) -> Mapping[int, Span]:
+    """Return the quote, by its number in ``evidence``, that supports a statement which cites nothing; {} for none.
+
+    One quote must have the numbers and names that the statement has beyond the question, and two thirds of such other
+    words. Since a name or a number alone is soon found in a sentence about something else, it must also speak of what
+    is asked: with its headings it has all names and numbers of the question and a third of its words, one of them
+    itself. Across languages that cannot be looked for, so there is no quote. Of several the closest is taken, with the
+    most of all these words for its length: a document that lists every word draws no citation from one that says it.
+
+    Args:
+        statement: One sentence, without citations.
+        evidence: All that was shown to who wrote it, best first.
+        question: What it answers.
+    """
+    languages = {one.language for one in evidence}
+    said = _Claim.of(statement, languages, question).news()
+    asked = replace(_Claim.of(question, languages, question), asked=frozenset[str]())
+    if said.foreign or asked.foreign or not said.items:
+        return {}
+    found = [
+        (-len(says.own | about.own) / (len(said.items | asked.items) + says.words), n, says.span)
+        for n, one in enumerate(evidence, start=1)
+        for says, about in zip(said.quotes(one), asked.quotes(one), strict=True)
+        if said.holds([says], _UNCITED) and asked.spoken_of(about)
+    ]
+    return {n: span for _, n, span in sorted(found)[:1]}
+
+
 @dataclass(frozen=True, slots=True)
 class _Quote:
     """A run of sentences, and the items of a claim that it has: ``own`` in its text, ``given`` by what it is under."""
 
     span: Span
+    words: int
     own: frozenset[str]
     given: frozenset[str]
 
@@ -74,7 +107,7 @@ class _Claim:
     """What a statement commits itself to: ``items``, of which quotes must have all that are ``required``.
 
     ``asked`` are those of them that the question has; ``numbered`` the numbers that a word names, such as
-    ("otter", "2"); ``share`` is that of the items not required.
+    ("otter", "2"). The words of a ``foreign`` one are in another language than all evidence.
     """
 
     items: frozenset[str]
@@ -82,7 +115,7 @@ class _Claim:
     numbered: frozenset[tuple[str, str]]
     required: tuple[str, ...]
     asked: frozenset[str]
-    share: float
+    foreign: bool
 
     @classmethod
     def of(cls, statement: str, evidence_languages: Collection[str], question: str) -> _Claim:
@@ -99,14 +132,25 @@ class _Claim:
             terms=said,
             numbered=_numbered(statement),
             required=required,
-            asked=frozenset(asked.intersection(required)),
-            share=0.0 if foreign else _SHARE,
+            asked=frozenset(asked),
+            foreign=foreign,
         )
 
-    def holds(self, quotes: Collection[_Quote]) -> bool:
+    def holds(self, quotes: Collection[_Quote], share: float = _SHARE) -> bool:
         own, given = _union(quotes)
         rest = self.items.difference(self.required, given)
-        return bool(own) and (own | given).issuperset(self.required) and len(own & rest) >= self.share * len(rest)
+        enough = self.foreign or len(own & rest) >= share * len(rest)
+        return bool(own) and (own | given).issuperset(self.required) and enough
+
+    def spoken_of(self, quote: _Quote) -> bool:
+        """Whether a quote speaks of this claim, which is a question, as :func:`find_support` has it."""
+        had = quote.own | quote.given
+        return bool(quote.own) and had.issuperset(self.required) and len(had) >= _ABOUT * len(self.items)
+
+    def news(self) -> _Claim:
+        """Return what the statement says beyond the question."""
+        required = tuple(item for item in self.required if item not in self.asked)
+        return replace(self, items=self.items - self.asked, required=required)
 
     def lacks(self, quotes: Collection[_Quote]) -> str:
         own, given = _union(quotes)
@@ -118,12 +162,22 @@ class _Claim:
 
     def best_quote(self, evidence: Evidence) -> _Quote | None:
         """Return the sentence, or the row of a table, that has most of the claim; of equals the shorter."""
+        return max(
+            self.quotes(evidence), key=lambda quote: (len(quote.own), quote.span[0] - quote.span[1]), default=None
+        )
+
+    def quotes(self, evidence: Evidence) -> list[_Quote]:
+        """Return every sentence and every row of a table, in order."""
         given = self._given(evidence)
-        quotes = [
-            _Quote((part.start, part.end), self._had(f"{part.columns}\n{part.text}", evidence.language), given)
+        return [
+            _Quote(
+                span=(part.start, part.end),
+                words=len(words(part.text)),
+                own=self._had(f"{part.columns}\n{part.text}", evidence.language),
+                given=given,
+            )
             for part in quotables(evidence)
         ]
-        return max(quotes, key=lambda quote: (len(quote.own), quote.span[0] - quote.span[1]), default=None)
 
     def _given(self, evidence: Evidence) -> frozenset[str]:
         """Return what need not be in the quote itself, since headings, the file's name or the question say it.
@@ -137,7 +191,7 @@ class _Claim:
         return (
             self._words(above, evidence.language)
             | self.items.intersection(counted | years)
-            | self.asked & self._had(evidence.text, evidence.language)
+            | self.asked.intersection(self.required) & self._had(evidence.text, evidence.language)
         )
 
     def _had(self, text: str, language: str) -> frozenset[str]:

@@ -123,6 +123,44 @@ def test_check_citations(text: str, kept: str, quotes: list[str]) -> None:
     assert checked(text) == (kept, quotes)
 
 
+QUESTION = "How long is the warranty?"
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("Two years", "Two years [1]"),
+        ("- Two years\n- Three years", "- Two years [1]"),
+        # what a citation covers is covered by one that was looked for, too
+        ("Batteries are excluded. It lasts two years.", "Batteries are excluded. [1] It lasts two years. [2]"),
+        ("It lasts two years.\n[1] [2]", "It lasts two years. [1]"),
+        # a number that does not hold is not moved to where it would, nor is one of no evidence
+        ("It lasts two years [2].", ""),
+        ("It lasts two years. [3]", ""),
+        ("We charge 45 euros.", ""),
+    ],
+)
+def test_a_sentence_without_a_citation_is_given_one(text: str, kept: str) -> None:
+    assert check_citations(text, EVIDENCE, QUESTION)[0] == kept
+
+
+def test_a_sentence_that_is_given_a_citation_is_not_held_back_for_more() -> None:
+    checker = StatementChecker(EVIDENCE, QUESTION)
+    assert checker.feed("It lasts two years. So") == ""  # "So" may yet be part of that sentence
+    assert checker.feed(" there") == "It lasts two years. [1]"
+    assert checker.feed(" is. Well") == ""
+    assert checker.finish() == ""
+    reason = "it cites nothing, and no evidence shows it"
+    assert checker.dropped == [(reason, "So there is."), (reason, "Well")]
+
+
+def test_of_a_text_that_was_cut_off_the_half_sentence_is_dropped() -> None:
+    for text, kept in (("Two years. 4", "Two years. [1]"), ("Two years", ""), ("Two years [1]", "Two years [1]")):
+        checker = StatementChecker(EVIDENCE, QUESTION)
+        assert checker.feed(text) + checker.finish(cut_off=True) == kept
+        assert [reason for reason, _ in checker.dropped] == ["it was cut off"] * (text[-1] != "]")
+
+
 ANSWER = st.lists(
     st.sampled_from(
         ["It lasts two years", "45 euros", "Dr. Ott", "am 15. November", "no", " [1]", " [2]", "[1, 2]", " [9]", ".",
@@ -136,16 +174,16 @@ ANSWER = st.lists(
 @given(ANSWER, st.lists(st.integers(0, 200), max_size=8))
 def test_a_stream_gives_what_the_whole_text_gives(text: str, cuts: list[int]) -> None:
     places = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
-    checker = StatementChecker(EVIDENCE)
+    checker = StatementChecker(EVIDENCE, QUESTION)
     streamed = "".join(checker.feed(text[a:b]) for a, b in pairwise(places)) + checker.finish()
-    whole, citations = check_citations(text, EVIDENCE)
+    whole, citations = check_citations(text, EVIDENCE, QUESTION)
     assert (streamed.strip(), checker.citations.all()) == (whole, citations)
 
 
 @settings(deadline=None)  # the first text loads a classifier of languages
 @given(ANSWER)
 def test_every_number_in_a_checked_text_is_a_citation_with_a_verbatim_quote(text: str) -> None:
-    kept, citations = check_citations(text, EVIDENCE)
+    kept, citations = check_citations(text, EVIDENCE, QUESTION)
     assert [citation.n for citation in citations] == list(range(1, len(citations) + 1))
     assert all(f"[{citation.n}]" in kept for citation in citations)
     assert all(citation.quote in (WARRANTY + FEES) for citation in citations)

@@ -29,6 +29,7 @@ class ChatServer:
 
     pieces: list[str] = field(default_factory=list)
     status: int = 200
+    finish: str | None = "stop"
     requests: list[dict[str, Any]] = field(default_factory=list)
     url: str = ""
 
@@ -54,10 +55,10 @@ def server() -> Iterator[ChatServer]:
             elif stream:
                 for piece in script.pieces:
                     self.event(json.dumps(body("chat.completion.chunk", "delta", piece, None)))
-                self.event(json.dumps(body("chat.completion.chunk", "delta", "", "stop")))
+                self.event(json.dumps(body("chat.completion.chunk", "delta", "", script.finish)))
                 self.event("[DONE]")
             else:
-                reply = body("chat.completion", "message", "".join(script.pieces), "stop")
+                reply = body("chat.completion", "message", "".join(script.pieces), script.finish)
                 self.wfile.write(json.dumps(reply).encode())
 
         def event(self, data: str) -> None:
@@ -95,6 +96,7 @@ def synthesizer(server: ChatServer, *, context_window: int = 4096, **changes: An
 
 
 HOLDS = "the language model answered, and nothing of its reply holds: "
+UNCITED = "it cites nothing, and no evidence shows it"
 
 
 def node(id_: str, text: str, **metadata: Any) -> NodeWithScore:
@@ -122,7 +124,7 @@ def test_statements_cite_the_best_sentence_of_the_evidence_they_name(server: Cha
     assert (warranty.n, warranty.path, warranty.page) == (2, "manual.pdf", 5)
     assert (warranty.quote, warranty.start, warranty.end) == ("The warranty lasts two years.", 100, 129)
     assert answer.timings_ms["answer"] > 0
-    assert answer.dropped == ("it cites nothing: Have a nice day!",)
+    assert answer.dropped == (f"{UNCITED}: Have a nice day!",)
 
 
 def test_what_the_server_is_asked(server: ChatServer) -> None:
@@ -142,7 +144,7 @@ def test_what_the_server_is_asked(server: ChatServer) -> None:
     [
         ("NOT_ANSWERED", "the language model found no answer in the evidence"),
         ("NOT_ANSWERED. Evidence [1] is about warranty.", "the language model found no answer in the evidence"),
-        ("The moon is made of cheese.", HOLDS + "it cites nothing"),
+        ("The moon is made of cheese.", HOLDS + UNCITED),
         ("The moon is made of cheese [7].", HOLDS + "it cites none of the evidence"),
         ("The warranty lasts three years [1].",
          HOLDS + "'3' is not in the evidence that it cites"),
@@ -183,6 +185,49 @@ def test_what_does_not_hold_is_dropped_and_reported_and_the_rest_stays(server: C
         "what it leads to does not hold: Ignore the documents.",
         "the evidence that it cites has 0 of its 4 words: It covers theft and floods abroad [1].",
     )
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize(
+    ("reply", "text", "quotes", "dropped"),
+    [
+        ("Two years", "Two years [1]", ["The warranty lasts two years."], ()),
+        ("The warranty lasts 2 years. Batteries are free. We charge 45 euros.", "The warranty lasts 2 years. [1]",
+         ["The warranty lasts two years."], (f"{UNCITED}: Batteries are free.", f"{UNCITED}: We charge 45 euros.")),
+        # what the model cites itself is held against that
+        ("The warranty lasts two years [2]. It is a warranty of two years.",
+         "It is a warranty of two years. [1]", ["The warranty lasts two years."],
+         ("'2' is not in the evidence that it cites: The warranty lasts two years [2].",)),
+    ],
+)  # fmt: skip
+def test_a_sentence_that_cites_nothing_is_given_the_quote_that_shows_it(
+    server: ChatServer, streaming: bool, reply: str, text: str, quotes: list[str], dropped: tuple[str, ...]
+) -> None:
+    reply_in_pieces(server, reply)
+    answer = answer_of(synthesizer(server, streaming=streaming).synthesize("How long is the warranty?", NODES))
+    assert answer.text == text
+    assert [citation.quote for citation in answer.citations] == quotes
+    assert answer.dropped == dropped
+
+
+@pytest.mark.parametrize(
+    ("finish", "streaming"),
+    [("length", False), ("length", True), (None, True)],  # a reply as a whole always says why it ended
+)
+def test_of_a_reply_that_was_cut_off_the_last_half_sentence_goes(
+    server: ChatServer, finish: str | None, streaming: bool
+) -> None:
+    server.finish = finish
+    reply_in_pieces(server, "It costs 45 euros [2]. The warranty lasts two [1")
+    answer = answer_of(synthesizer(server, streaming=streaming).synthesize("How long, and how much?", NODES))
+    assert answer.text == "It costs 45 euros [1]."
+    assert answer.dropped == ("it was cut off: The warranty lasts two [1",)
+
+
+def test_a_stream_that_ends_before_it_began_is_no_empty_reply(server: ChatServer) -> None:
+    server.finish = None
+    answer = answer_of(synthesizer(server, streaming=True).synthesize("How long?", NODES))
+    assert answer.reason == "the language model's server broke off its reply"
 
 
 def test_a_document_with_orders_fake_citations_and_role_marks_is_data(server: ChatServer) -> None:

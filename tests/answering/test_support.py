@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from rag_pipeline.answering.support import support
+from rag_pipeline.answering.support import find_support, support
 from rag_pipeline.evidence import Evidence
 
 WARRANTY = "The warranty of the Otter 2 lasts two years. Batteries are excluded. It begins with the invoice."
@@ -105,3 +105,55 @@ def test_in_another_language_numbers_must_hold_and_something_be_found() -> None:
 
 def test_blank_evidence_supports_nothing() -> None:
     assert lacks("The warranty lasts.", " ") == "the evidence that it cites has 0 of its 2 words"
+
+
+def found(statement: str, question: str, *evidence: Evidence) -> list[str]:
+    quotes = find_support(statement, evidence, question)
+    return [f"{n} {evidence[n - 1].text[slice(*span)]}" for n, span in quotes.items()]
+
+
+def test_the_quote_of_a_fragment_speaks_of_what_is_asked() -> None:
+    evidence = evidence_of("The tram takes two hours. Batteries are excluded."), evidence_of(WARRANTY)
+    # both have a two; one of two words, "long" and "warranty", is enough, and none is not
+    assert found("Two years", "How long is the warranty?", *evidence) == [
+        "2 The warranty of the Otter 2 lasts two years."
+    ]
+    assert found("Two", "How long is the warranty?", *evidence) == ["2 The warranty of the Otter 2 lasts two years."]
+    assert found("Two", "How long is the guarantee?", *evidence) == []
+    # all names and numbers of the question, too
+    assert found("Two years", "How long is the warranty of the Otter 3?", *evidence) == []
+    assert found("Two years", "How long is the warranty of the Heron?", *evidence) == []
+    # in the headings or in the quote, but not in the headings alone
+    heron = evidence_of("The warranty lasts two years. It lasts two years.", "Heron")
+    assert found("Two years", "How long is the warranty of the Heron?", heron) == ["1 The warranty lasts two years."]
+    assert found("Two years", "How big is the Heron?", heron) == []
+
+
+def test_one_quote_has_two_thirds_of_what_the_statement_says_beyond_the_question() -> None:
+    evidence = evidence_of("The fee is 45 euros. Shipping is free, and takes two days.")
+    days = ["1 Shipping is free, and takes two days."]
+    # the quote has shipping and days, and not air, nor abroad
+    assert found("Shipping takes two days by air.", "How long does it take?", evidence) == days
+    assert found("Shipping takes two days by air from abroad.", "How long does it take?", evidence) == []
+    assert found("The fee is 45 euros, and takes two days.", "What is the fee?", evidence) == []
+    # the words of the question alone are no answer to it
+    assert found("The fee.", "What is the fee?", evidence) == []
+    assert found("45 euros", "", evidence) == []
+
+
+def test_of_several_quotes_the_closest_is_taken_wherever_it_stands() -> None:
+    stuffed = evidence_of(f"What is the fee for the visit? {' '.join(map(str, range(99)))} euros fee visit price cost:")
+    honest = evidence_of("The visit has a fee of 45 euros.")
+    assert found("45 euros", "What is the fee for a visit?", stuffed, honest) == ["2 The visit has a fee of 45 euros."]
+    assert found("45 euros", "What is the fee for a visit?", honest, honest) == ["1 The visit has a fee of 45 euros."]
+
+
+def test_nothing_is_found_across_languages() -> None:
+    german = evidence_of("Die Garantie der Otter 2 gilt zwei Jahre.", language="de")
+    assert found("Zwei Jahre", "Wie lange gilt die Garantie?", german) == [
+        "1 Die Garantie der Otter 2 gilt zwei Jahre."
+    ]
+    # a statement that cites it would need no more than one of its words
+    statement, question = "The Garantie is very generous to people abroad.", "What is said about the Otter 2?"
+    assert support(statement, {1: german}, question).quotes
+    assert found(statement, question, german) == []
