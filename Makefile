@@ -13,7 +13,7 @@ demo: setup  ## ingest DOCS (default examples/library) and answer three question
 	@$(BIN)/python examples/demo.py --config $(CONFIG) --index $(INDEX) --docs "$(DOCS)" --ask "$(ASK)"
 
 test: setup  ## the tests, on two cores
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not soak"
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal -m "not soak"
 
 check: setup  ## ruff, mypy --strict, tests
 	$(BIN)/ruff check .

@@ -7,9 +7,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-__all__ = ["RAG", "assert_one_line", "document", "environment", "rag"]
+__all__ = ["NOTES", "OPENING", "RAG", "assert_one_line", "document", "environment", "rag"]
 
 RAG = [sys.executable, "-m", "rag_pipeline"]
+NOTES = "# Otter 2\n\nThe warranty of the Otter 2 lasts thirty months from the day of delivery.\n"
+OPENING = "# Office\n\nThe office in Lindau opens at nine and closes at five.\n"
 
 
 def environment(**variables: str) -> dict[str, str]:

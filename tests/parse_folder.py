@@ -1,4 +1,4 @@
-"""A program for tests of hostile files: ``python -m tests.parse_folder FOLDER [TIMEOUT_S]``, run apart from the tests.
+"""A program for tests of hostile files: ``python -m tests.parse_folder FOLDER... TIMEOUT_S``, run apart from the tests.
 
 Prints one JSON line for each file, with its fate, and one with what it took. It lives under a memory limit itself: a
 file that is read here, and not in a worker, would be noticed.
@@ -42,11 +42,11 @@ def fate_of(outcome: Outcome, pipeline: RagPipeline) -> dict[str, Any]:
     }
 
 
-def main(folder: Path, timeout_s: float) -> None:
+def main(folders: list[Path], timeout_s: float) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (OWN_MB * 2**20, OWN_MB * 2**20))
     pipeline = RagPipeline.from_config()
     started = time.monotonic()
-    found = discover([folder])
+    found = discover(folders)
     for refused in found.refused:
         print(json.dumps({"file": str(refused.path), "state": "passed over", "reason": refused.reason}))
     with ParsePool(2, timeout_s, WORKER_MB) as pool:
@@ -57,4 +57,4 @@ def main(folder: Path, timeout_s: float) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), float(sys.argv[2]) if len(sys.argv) > 2 else 60.0)
+    main([Path(folder) for folder in sys.argv[1:-1]], float(sys.argv[-1]))

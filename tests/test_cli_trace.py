@@ -1,22 +1,16 @@
 """`rag trace` and --explain as a person meets them: what was asked is kept where that is asked for, and only there."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.command_line import document, rag
 
-NOTES = "# Otter 2\n\nThe warranty of the Otter 2 lasts thirty months from the day of delivery.\n"
 
-
-@pytest.fixture(scope="module")
-def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("documents")
-    (folder / "otter.md").write_text(NOTES, encoding="utf-8")
-    (folder / "office.md").write_text("# Office\n\nThe office in Lindau opens at nine.\n", encoding="utf-8")
-    index = tmp_path_factory.mktemp("index") / "rag"
-    rag("ingest", folder, "--index", index)
-    return index
+@pytest.fixture
+def index(otter_command_line: tuple[Path, Path, dict[str, Any]]) -> Path:
+    return otter_command_line[1]
 
 
 def test_nothing_is_kept_unless_it_is_asked_for(index: Path) -> None:

@@ -20,7 +20,12 @@ SAME_LANGUAGE = [question for question in ANSWERABLE if question["language"] == 
 @pytest.fixture(scope="module")
 def rag(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RagPipeline]:
     index = tmp_path_factory.mktemp("library") / "index"
-    with RagPipeline.from_config(EXAMPLES.parent / "configs" / "compact.yaml", index=index) as pipeline:
+    with pytest.MonkeyPatch.context() as patch:
+        # Four hundred pairs are scored here, each with the same logit on any number of threads; two threads that share
+        # the cores with another test spin while they wait for each other.
+        patch.setenv("RAG_RERANKER__THREADS", "1")
+        made = RagPipeline.from_config(EXAMPLES.parent / "configs" / "compact.yaml", index=index)
+    with made as pipeline:
         report = pipeline.ingest(LIBRARY)
         assert report.files["added"] == 16
         assert not report.quarantine

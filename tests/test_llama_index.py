@@ -32,25 +32,13 @@ from rag_pipeline import RagPipeline
 from rag_pipeline.answering.generative import GenerativeSynthesizer
 from rag_pipeline.answering.query_engine import answer_of, build_query_engine
 from rag_pipeline.retrieval.trace import Trace, tracing
+from tests.otter import OFFICE, WARRANTY
 from tests.scripted_llm import ScriptedLLM
 
-DOCUMENTS = {
-    "warranty.md": "# Warranty\n\nThe warranty of the Otter 2 lasts thirty months.\n\nIt covers no wiper blades.\n",
-    "office.md": "# Office\n\nThe office in Lindau opens at nine in the morning.\n",
-    "buoy.md": "# Buoy\n\nThe yellow buoy floats on the lake, two kilometres from the harbour.\n",
-}
-WARRANTY = "How long does the warranty of the Otter 2 last?"
-OFFICE = "When does the office in Lindau open?"
 
-
-@pytest.fixture(scope="module")
-def rag(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RagPipeline]:
-    folder = tmp_path_factory.mktemp("documents")
-    for name, text in DOCUMENTS.items():
-        (folder / name).write_text(text, encoding="utf-8")
-    with RagPipeline.from_config(index=tmp_path_factory.mktemp("index") / "rag") as made:
-        made.ingest(folder)
-        yield made
+@pytest.fixture
+def rag(otter_index: RagPipeline) -> RagPipeline:
+    return otter_index
 
 
 def names(nodes: list[Any]) -> list[str]:

@@ -22,24 +22,15 @@ from rag_pipeline import ConfigError, MismatchError, RagPipeline
 from rag_pipeline.retrieval.retriever import HybridRetriever
 from rag_pipeline.store.vector_store import RagVectorStore
 from tests.fakes import HashEncoder
-from tests.test_llama_index import DOCUMENTS, OFFICE, WARRANTY, names
+from tests.otter import OFFICE, WARRANTY
+from tests.test_llama_index import names
 
 REPORT = "The audit of 2031 found eleven leaks.\n\nAll of them were in the north wing of the old harbour building."
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("documents")
-    for name, text in DOCUMENTS.items():
-        (made / name).write_text(text, encoding="utf-8")
-    return made
-
-
-@pytest.fixture(scope="module")
-def rag(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RagPipeline]:
-    with RagPipeline.from_config(index=tmp_path_factory.mktemp("index") / "rag") as made:
-        made.ingest(folder)
-        yield made
+@pytest.fixture
+def rag(otter_index: RagPipeline) -> RagPipeline:
+    return otter_index
 
 
 @pytest.fixture
@@ -74,12 +65,12 @@ def test_a_stock_index_inserts_queries_and_deletes(empty: RagPipeline) -> None:
 
 
 def test_a_stock_pipeline_of_our_parts_makes_the_points_of_ingestion(
-    rag: RagPipeline, empty: RagPipeline, folder: Path
+    rag: RagPipeline, empty: RagPipeline, otter_folder: Path
 ) -> None:
     pipeline = IngestionPipeline(
         transformations=[empty.node_parser, empty.embed_model], vector_store=empty.vector_store
     )
-    pipeline.run(documents=empty.reader.load_data(folder))
+    pipeline.run(documents=empty.reader.load_data(otter_folder))
     ours = {row["id"]: row for row in rag.export(vectors=True)}
     theirs: dict[Any, dict[str, Any]] = {row["id"]: row for row in empty.export(vectors=True)}
     assert set(theirs) == set(ours)

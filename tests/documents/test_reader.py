@@ -17,7 +17,7 @@ def test_a_folder_becomes_documents_and_nodes_by_title(tmp_path: Path, caplog: p
     )
     (tmp_path / "b.pdf").write_bytes(b"%PDF-1.4\n")
     with caplog.at_level(logging.WARNING):
-        documents = FolderReader().load_data(tmp_path)
+        documents = FolderReader(workers=1).load_data(tmp_path)
     assert "b.pdf: the PDF is damaged" in caplog.text
     (document,) = documents
     assert document.text == "Lake\n\nIt is deep and cold.\n\nBoats\n\nThey are painted blue every spring."

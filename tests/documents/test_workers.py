@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,13 +22,21 @@ def sources(folder: Path) -> list[SourceFile]:
     return [read_source(one) for one in discover([folder]).files]
 
 
-def test_files_come_back_parsed_and_the_broken_one_with_its_reason(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def warm() -> Iterator[ParsePool]:
+    """Two processes for all tests that leave them as they were, or lose one and have another started."""
+    with ParsePool(2, 60, 4096, ParseOptions(max_expansion=30)) as pool:
+        yield pool
+
+
+def test_files_come_back_parsed_and_the_broken_one_with_its_reason(warm: ParsePool, tmp_path: Path) -> None:
     for number in range(5):
         (tmp_path / f"{number}.txt").write_text(f"This is the text of file number {number}.")
     (tmp_path / "broken.pdf").write_bytes(b"%PDF-1.4\n")
-    with ParsePool(2, 60, 4096) as pool:
-        outcomes = {source.path.name: outcome for source, outcome in pool.parse_all(sources(tmp_path))}
-        again = list(pool.parse_all(sources(tmp_path)[:1]))  # warm: the same processes
+    outcomes = {source.path.name: outcome for source, outcome in warm.parse_all(sources(tmp_path))}
+    before = list(warm._workers)
+    again = list(warm.parse_all(sources(tmp_path)[:1]))
+    assert warm._workers == before, "the same processes"
     texts = {name: document_text(one) for name, one in outcomes.items() if isinstance(one, Document)}
     assert texts == {f"{number}.txt": f"This is the text of file number {number}." for number in range(5)}
     assert isinstance(outcomes["broken.pdf"], InputError)
@@ -115,19 +124,17 @@ class InThread:
         raise AssertionError("no worker has become ready")
 
 
-def test_options_reach_the_parsers(tmp_path: Path) -> None:
+def test_options_reach_the_parsers(warm: ParsePool, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.docx", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("word/document.xml", bytes(101_000_000))  # a thousandth of that when packed
-    with ParsePool(1, 60, 4096, ParseOptions(max_expansion=30)) as pool:
-        [(_, outcome)] = pool.parse_all(sources(tmp_path))
+    [(_, outcome)] = warm.parse_all(sources(tmp_path))
     assert "raise ingest.max_expansion" in str(outcome)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="uses a file of Linux's that always fails to be read")
-def test_a_disk_that_does_not_answer_is_no_fault_of_the_file() -> None:
+def test_a_disk_that_does_not_answer_is_no_fault_of_the_file(warm: ParsePool) -> None:
     silent = SourceFile(Path("/proc/self/mem"), Path("/proc/self"), 1, 0, "0" * 64)
-    with ParsePool(1, 60, 4096) as pool:
-        [(source, outcome)] = pool.parse_all([silent])
+    [(source, outcome)] = warm.parse_all([silent])
     assert source == silent
     assert isinstance(outcome, UnavailableError)
     assert str(outcome) == "the file cannot be read now: Input/output error; the next run tries again"
@@ -165,15 +172,14 @@ def test_a_worker_killed_from_outside_costs_nothing_once_and_its_file_the_second
         assert "brought its parser down (exit code -9" in str(work.outcomes["a.txt"])
 
 
-def test_a_caller_who_turns_away_leaves_nothing_half_done(tmp_path: Path) -> None:
+def test_a_caller_who_turns_away_leaves_nothing_half_done(warm: ParsePool, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("A quick one.")
     (tmp_path / "b.txt").write_text(SLOW)
-    with ParsePool(2, 60, 4096) as pool:
-        for source, _ in pool.parse_all(sources(tmp_path)):
-            assert source.path.name == "a.txt"
-            break
-        assert pool.running == ()
-        assert [source.path.name for source, _ in pool.parse_all(sources(tmp_path)[:1])] == ["a.txt"]
+    for source, _ in warm.parse_all(sources(tmp_path)):
+        assert source.path.name == "a.txt"
+        break
+    assert warm.running == ()
+    assert [source.path.name for source, _ in warm.parse_all(sources(tmp_path)[:1])] == ["a.txt"]
 
 
 KILLED = """

@@ -1,7 +1,6 @@
 """The file: what is kept, what goes, and every way in which it can be spoilt."""
 
 import logging
-import multiprocessing
 import os
 import random
 import signal
@@ -17,9 +16,8 @@ from pathlib import Path
 import pytest
 
 from rag_pipeline.encoders.cache import CacheStats, EmbeddingCache
+from tests.forks import FORKS
 
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["tests.encoders.test_cache"])
 ROOT = Path(__file__).parents[2]
 MB = 2**20
 

@@ -1,10 +1,9 @@
 """SIGKILL, at named points and at random moments, with the real engine; one more run must end where a fresh one does.
 
-A fork server keeps the imports warm, so that a kill costs a fork and not two seconds. `make test` runs 42 seeded kills,
-`make soak` as many as SOAK_SEEDS says (240). Every other one is of a run that keeps what it encodes in a cache.
+`make test` runs 42 seeded kills, `make soak` as many as SOAK_SEEDS says (240). Every other one is of a run that keeps
+what it encodes in a cache.
 """
 
-import multiprocessing
 import os
 import random
 import shutil
@@ -15,11 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.forks import FORKS
 from tests.indexing.library import describe, open_bench, write
 from tests.indexing.test_crash import STEPS, Fuse, fresh, pictures_of, wire
 
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["tests.indexing.test_kill"])
 WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu"]
 NAMES = [f"file{number}" for number in range(14)]
 POINTS = [*sorted(STEPS - {"abandon"}), "parse_all", "encode_passages"]
@@ -48,8 +46,8 @@ def say(docs: Path, dice: random.Random) -> None:
             path.unlink()
 
 
-_TRIES = 8
-"""A kill that comes too late is tried again so often: one in five does."""
+_TRIES = 20
+"""A kill that comes too late is tried again so often: one in four does, and more where a run is quicker."""
 
 
 def change(docs: Path, dice: random.Random) -> None:
