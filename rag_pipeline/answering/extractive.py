@@ -1,7 +1,8 @@
 """A question and evidence -> the best sentences, quoted and cited. No language model writes anything.
 
-Enters: ranked evidence that passed the gate. Leaves: an Answer made of verbatim sentences. This module knows nothing of
-where the evidence came from; a reranker, or an encoder where there is none, says which sentences answer.
+Enters: ranked evidence that passed the gate. Leaves: an Answer made of verbatim sentences, and of table rows with the
+names of their columns. This module knows nothing of where the evidence came from; a reranker, or an encoder where there
+is none, says which sentences answer.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class ExtractiveSynthesizer(CitingSynthesizer):
         parts = []
         for quotable in self._chosen(found, scores):
             number = citations.number(quotable.evidence, quotable.start, quotable.end)
-            parts.append(f"{' '.join(quotable.text.split())} [{number}]")
+            parts.append(f"{quotable.readable} [{number}]")
         return Answer(" ".join(parts), citations.all(), abstained=False)
 
     async def _awrite(self, question: str, evidence: Sequence[Evidence]) -> Answer:

@@ -16,6 +16,7 @@ from rag_pipeline.types import contextual_text
 __all__ = ["Quotable", "quotables"]
 
 _SHORT = 4
+_NAMED_COLUMNS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,23 @@ class Quotable:
     def passage(self) -> str:
         """The text under headings and column names, for alone it seldom names what it is about."""
         return contextual_text(self.evidence.heading, f"{self.columns}\n{self.text}" if self.columns else self.text)
+
+    @property
+    def readable(self) -> str:
+        """The text on one line; each cell of a row with the name of its column.
+
+        The names are the first row of a table that begins in the evidence, or the deepest heading where one goes on,
+        and only where they look like names: as many as the cells, at least three, since a table of two columns may be
+        names and values all the way, and none that begins with a digit.
+        """
+        cells = self.text.split("\t")
+        names = self.columns.split("\t") if self.evidence.tables else ", ".join(self.evidence.heading[-1:]).split(", ")
+        values = any(name.strip()[:1].isdigit() for name in names)
+        if values or len(cells) != len(names) or len(cells) < _NAMED_COLUMNS:
+            return " ".join(self.text.split())
+        named = zip(names, cells, strict=True)
+        said = [f"{name}: {cell}" if name.strip() else cell for name, cell in named if cell.strip()]
+        return " ".join("; ".join(said).split())
 
     def overlaps(self, other: Quotable) -> bool:
         """Whether the two share characters."""

@@ -12,8 +12,10 @@ from rag_pipeline.evidence import Evidence
 from tests.fakes import HashEncoder, OverlapReranker
 
 
-def evidence_of(text: str, id_: str = "e1", heading: tuple[str, ...] = ()) -> Evidence:
-    return Evidence(id_, 1, 1.0, "manual.pdf", text, page=2, heading=heading, boxes=(), legs={}, start=1000)
+def evidence_of(text: str, id_: str = "e1", heading: tuple[str, ...] = (), tables: tuple[str, ...] = ()) -> Evidence:
+    return Evidence(
+        id_, 1, 1.0, "manual.pdf", text, page=2, heading=heading, boxes=(), legs={}, start=1000, tables=tables
+    )
 
 
 OPEN = EvidenceGate(abstain_below=0.0)
@@ -67,13 +69,14 @@ def test_a_heading_is_quoted_with_what_it_stands_over() -> None:
 
 
 def test_headings_and_columns_count_but_only_the_row_is_quoted() -> None:
-    table = "Country\tFull day\nSweden\t66\nNorway\t75"
+    table = "Country\tFull day\tHalf day\nSweden\t66\t44\nNorway\t75\t50"
     other = evidence_of("Sweden is a country. One day we go.", "e2")
     answer = synthesizer(max_sentences=1).answer(
-        "allowance full day Sweden", [evidence_of(table, heading=("Daily allowance",)), other]
+        "allowance full day Sweden",
+        [evidence_of(table, heading=("Daily allowance",), tables=("<table></table>",)), other],
     )
-    assert answer.citations[0].quote == "Sweden\t66"
-    assert answer.text == "Sweden 66 [1]"
+    assert answer.citations[0].quote == "Sweden\t66\t44"
+    assert answer.text == "Country: Sweden; Full day: 66; Half day: 44 [1]"
 
 
 def test_columns_are_those_of_the_rows_own_table() -> None:

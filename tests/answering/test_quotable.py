@@ -1,11 +1,13 @@
 from __future__ import annotations
 
-from rag_pipeline.answering.quotable import quotables
+import pytest
+
+from rag_pipeline.answering.quotable import Quotable, quotables
 from rag_pipeline.evidence import Evidence
 
 
-def evidence_of(text: str, heading: tuple[str, ...] = ()) -> Evidence:
-    return Evidence("e1", 1, 1.0, "manual.pdf", text, page=2, heading=heading, boxes=(), legs={})
+def evidence_of(text: str, heading: tuple[str, ...] = (), tables: tuple[str, ...] = ()) -> Evidence:
+    return Evidence("e1", 1, 1.0, "manual.pdf", text, page=2, heading=heading, boxes=(), legs={}, tables=tables)
 
 
 def texts(text: str, heading: tuple[str, ...] = ()) -> list[str]:
@@ -26,6 +28,35 @@ def test_a_row_is_understood_under_its_columns_and_headings() -> None:
     assert [row.text for row in rows] == ["Country\tDay", "Sweden\t66", "Part\tPrice", "Cable\t40"]
     assert [row.columns for row in rows] == ["", "Country\tDay", "", "Part\tPrice"]
     assert rows[1].passage == "Allowances\nCountry\tDay\nSweden\t66"
+
+
+@pytest.mark.parametrize(
+    ("columns", "row", "readable"),
+    [
+        ("Country\tOver 8 hours\tDay", "Sweden\t44\t66", "Country: Sweden; Over 8 hours: 44; Day: 66"),
+        (
+            "\tStandard\tIf registered",
+            "Housing\t24\nmonths\t36 months",
+            "Housing; Standard: 24 months; If registered: 36 months",
+        ),
+        ("Part\tPrice\tNote", "Cable\t40\t", "Part: Cable; Price: 40"),
+        ("Part\tPrice\tNote", "Cable\t40", "Cable 40"),  # cells that were merged: whose is the 40?
+        ("Colour\tgreen", "Material\tsteel", "Material steel"),  # names and values, with no row of names
+        ("Hull\t2.4 m\tsteel", "Mast\t5 m\twood", "Mast 5 m wood"),
+    ],
+)
+def test_a_row_is_read_with_the_names_of_its_columns(columns: str, row: str, readable: str) -> None:
+    begins = evidence_of(f"{columns}\n\n{row}", tables=("<table></table>",))
+    found = Quotable(begins, len(columns) + 2, len(columns) + 2 + len(row), columns)
+    assert found.text == row
+    assert found.readable == readable
+    goes_on = evidence_of(row, ("Prices", ", ".join(columns.split("\t"))))
+    assert Quotable(goes_on, 0, len(row), "Mast\tspruce\tblue").readable == readable
+
+
+def test_a_row_of_a_table_that_goes_on_without_names_is_read_as_it_is() -> None:
+    rows = "Mast\tspruce\tblue\nHull\toak\twhite"
+    assert [part.readable for part in quotables(evidence_of(rows))] == ["Mast spruce blue", "Hull oak white"]
 
 
 def test_parts_that_share_characters_overlap() -> None:
