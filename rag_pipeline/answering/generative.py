@@ -161,7 +161,7 @@ class _Draft:
     def finish(self) -> str:
         """Return what was held back; the abstention where nothing was kept."""
         if not self.refused:
-            # Cut at llm.max_tokens, or broken off: llama.cpp ends a stream so where another request comes in.
+            # Cut at llm.max_tokens, or broken off: llama-cpp-python ends a stream so where another request comes in.
             rest = self._keep(self._checker.finish(cut_off=self._end in ("length", None)))
             if rest:
                 return rest
