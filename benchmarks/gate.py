@@ -27,8 +27,8 @@ from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from quality import ROOT
+from sklearn.linear_model import LogisticRegression
 
 from rag_pipeline import RagPipeline
 from rag_pipeline.answering.gate import ABSTAIN_BELOW, READ, GateWeights, Signals, signals
@@ -36,7 +36,6 @@ from rag_pipeline.answering.sentences import words
 from rag_pipeline.evidence import Answer
 
 SETS = ("pool", "vets", "bikes", "bahn", "library")
-Values = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -125,8 +124,11 @@ def fit(seen: Sequence[Seen], refused: float) -> GateWeights:
     for _ in range(20):
         best = [max(one.passages, key=weights.probability) for one in used]
         rows = np.array([(passage.covered, passage.logit) for passage in best], dtype=np.float64)
-        bias, covered, logit = _regress(rows, answerable)
-        weights = GateWeights(bias=bias, covered=covered, logit=logit)
+        scale = rows.std(axis=0)
+        ridge = 0.01 * len(used)
+        found = LogisticRegression(C=1 / ridge, class_weight="balanced").fit(rows / scale, answerable)
+        covered, logit = (found.coef_[0] / scale).tolist()
+        weights = GateWeights(bias=float(found.intercept_[0]), covered=covered, logit=logit)
     rated = [max(map(weights.probability, one.passages)) for one in used if one.kind == "answerable"]
     shift = _log_odds(ABSTAIN_BELOW) - _log_odds(float(np.quantile(rated, refused)))
     return GateWeights(*(round(value, 2) for value in astuple(replace(weights, bias=weights.bias + shift))))
@@ -134,22 +136,6 @@ def fit(seen: Sequence[Seen], refused: float) -> GateWeights:
 
 def _log_odds(probability: float) -> float:
     return math.log(probability / (1 - probability))
-
-
-def _regress(rows: Values, answerable: npt.NDArray[np.bool_], ridge: float = 0.01) -> list[float]:
-    """Return bias and weights, both classes counting the same; Newton's method, columns scaled for the ridge."""
-    mean, scale = rows.mean(axis=0), rows.std(axis=0) + 1e-9
-    design = np.column_stack([np.ones(len(rows)), (rows - mean) / scale])
-    share = np.where(answerable, 0.5 / answerable.sum(), 0.5 / (~answerable).sum())
-    weights = np.zeros(design.shape[1])
-    penalty = ridge * np.diag([0.0, *np.ones(len(weights) - 1)])
-    for _ in range(50):
-        rated = 1 / (1 + np.exp(-design @ weights))
-        slope = design.T @ (share * (rated - answerable)) + penalty @ weights
-        weights -= np.linalg.solve((design.T * (share * rated * (1 - rated))) @ design + penalty, slope)
-    weights[1:] /= scale
-    weights[0] -= mean @ weights[1:]
-    return [float(value) for value in weights]
 
 
 def refused_by(weights: GateWeights, seen: Iterable[Seen]) -> dict[str, str]:

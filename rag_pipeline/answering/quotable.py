@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from rag_pipeline.answering.sentences import Span, sentences, words
+from rag_pipeline.answering.sentences import sentences, words
 from rag_pipeline.evidence import Evidence
 from rag_pipeline.types import contextual_text
 
@@ -23,7 +23,7 @@ _NAMED_COLUMNS = 3
 class Quotable:
     """``evidence.text[start:end]``: a sentence, a table's row, or a heading with the sentence after it.
 
-    ``columns`` is the first row of the table that a row belongs to, "" elsewhere.
+    ``columns`` are the names of the columns of the table that a row belongs to, with tabs between; "" elsewhere.
     """
 
     evidence: Evidence
@@ -45,12 +45,10 @@ class Quotable:
     def readable(self) -> str:
         """The text on one line; each cell of a row with the name of its column.
 
-        The names are the first row of a table that begins in the evidence, or the deepest heading where one goes on,
-        and only where they look like names: as many as the cells, at least three, since a table of two columns may be
-        names and values all the way, and none that begins with a digit.
+        Only where these can be told to be names: none begins with a digit, and there are three at least, for a table of
+        two columns may be names and values all the way.
         """
-        cells = self.text.split("\t")
-        names = self.columns.split("\t") if self.evidence.tables else ", ".join(self.evidence.heading[-1:]).split(", ")
+        names, cells = self.columns.split("\t"), self.text.split("\t")
         values = any(name.strip()[:1].isdigit() for name in names)
         if values or len(cells) != len(names) or len(cells) < _NAMED_COLUMNS:
             return " ".join(self.text.split())
@@ -67,17 +65,23 @@ def quotables(evidence: Evidence) -> list[Quotable]:
     """Return what can be quoted of ``evidence``, in its order; a heading is also part of what it stands over."""
     text, spans = evidence.text, sentences(evidence.text)
     found = []
-    columns: Span | None = None
+    columns = ""
     for i, (start, end) in enumerate(spans):
-        row = "\t" in text[start:end]
-        if not row:
-            columns = None
-        elif columns is None or "\n\n" in text[spans[i - 1][1] : start]:
-            columns = (start, end)
-        names = text[slice(*columns)] if columns is not None and columns != (start, end) else ""
-        until = spans[min(i + 1, len(spans) - 1)][1] if _is_heading(evidence, text[start:end]) else end
-        found.append(Quotable(evidence, start, until, names))
+        said = text[start:end]
+        begins = "\t" in said and (not columns or "\n\n" in text[spans[i - 1][1] : start])
+        if begins or "\t" not in said:
+            columns = _names_above(evidence, said) if begins and i == 0 else ""
+        until = spans[min(i + 1, len(spans) - 1)][1] if _is_heading(evidence, said) else end
+        found.append(Quotable(evidence, start, until, columns))
+        if begins and not columns:
+            columns = said
     return found
+
+
+def _names_above(evidence: Evidence, row: str) -> str:
+    """Return the names of a table that goes on, which its rows have as their deepest heading; "" of one that begins."""
+    names = evidence.heading[-1].split(", ") if evidence.heading else []
+    return "\t".join(names) if len(names) == row.count("\t") + 1 else ""
 
 
 def _is_heading(evidence: Evidence, text: str) -> bool:

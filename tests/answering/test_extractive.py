@@ -12,10 +12,8 @@ from rag_pipeline.evidence import Evidence
 from tests.fakes import HashEncoder, OverlapReranker
 
 
-def evidence_of(text: str, id_: str = "e1", heading: tuple[str, ...] = (), tables: tuple[str, ...] = ()) -> Evidence:
-    return Evidence(
-        id_, 1, 1.0, "manual.pdf", text, page=2, heading=heading, boxes=(), legs={}, start=1000, tables=tables
-    )
+def evidence_of(text: str, id_: str = "e1", heading: tuple[str, ...] = ()) -> Evidence:
+    return Evidence(id_, 1, 1.0, "manual.pdf", text, page=2, heading=heading, boxes=(), legs={}, start=1000)
 
 
 OPEN = EvidenceGate(abstain_below=0.0)
@@ -73,7 +71,7 @@ def test_headings_and_columns_count_but_only_the_row_is_quoted() -> None:
     other = evidence_of("Sweden is a country. One day we go.", "e2")
     answer = synthesizer(max_sentences=1).answer(
         "allowance full day Sweden",
-        [evidence_of(table, heading=("Daily allowance",), tables=("<table></table>",)), other],
+        [evidence_of(table, heading=("Daily allowance",)), other],
     )
     assert answer.citations[0].quote == "Sweden\t66\t44"
     assert answer.text == "Country: Sweden; Full day: 66; Half day: 44 [1]"

@@ -6,8 +6,8 @@ from rag_pipeline.answering.quotable import Quotable, quotables
 from rag_pipeline.evidence import Evidence
 
 
-def evidence_of(text: str, heading: tuple[str, ...] = (), tables: tuple[str, ...] = ()) -> Evidence:
-    return Evidence("e1", 1, 1.0, "manual.pdf", text, page=2, heading=heading, boxes=(), legs={}, tables=tables)
+def evidence_of(text: str, heading: tuple[str, ...] = ()) -> Evidence:
+    return Evidence("e1", 1, 1.0, "manual.pdf", text, page=2, heading=heading, boxes=(), legs={})
 
 
 def texts(text: str, heading: tuple[str, ...] = ()) -> list[str]:
@@ -46,17 +46,20 @@ def test_a_row_is_understood_under_its_columns_and_headings() -> None:
     ],
 )
 def test_a_row_is_read_with_the_names_of_its_columns(columns: str, row: str, readable: str) -> None:
-    begins = evidence_of(f"{columns}\n\n{row}", tables=("<table></table>",))
-    found = Quotable(begins, len(columns) + 2, len(columns) + 2 + len(row), columns)
+    found = Quotable(evidence_of(row), 0, len(row), columns)
     assert found.text == row
     assert found.readable == readable
-    goes_on = evidence_of(row, ("Prices", ", ".join(columns.split("\t"))))
-    assert Quotable(goes_on, 0, len(row), "Mast\tspruce\tblue").readable == readable
 
 
-def test_a_row_of_a_table_that_goes_on_without_names_is_read_as_it_is() -> None:
+def test_rows_of_a_table_that_goes_on_have_the_names_that_stand_above_them() -> None:
     rows = "Mast\tspruce\tblue\nHull\toak\twhite"
-    assert [part.readable for part in quotables(evidence_of(rows))] == ["Mast spruce blue", "Hull oak white"]
+    goes_on = quotables(evidence_of(rows, ("Boats", "Part, Wood, Paint")))
+    assert [part.columns for part in goes_on] == ["Part\tWood\tPaint"] * 2
+    assert goes_on[0].readable == "Part: Mast; Wood: spruce; Paint: blue"
+    begins = quotables(evidence_of(rows, ("Boats",)))
+    assert [part.columns for part in begins] == ["", "Mast\tspruce\tblue"]
+    later = quotables(evidence_of(f"Paint.\n\n{rows}", ("Part, Wood, Paint",)))
+    assert [part.columns for part in later] == ["", "", "Mast\tspruce\tblue"]
 
 
 def test_parts_that_share_characters_overlap() -> None:
